@@ -1,0 +1,19 @@
+"""Initial weights."""
+
+import numpy as np
+
+
+def glorot_uniform(rng, shape):
+    """Uniform in +-sqrt(6 / (inputs + outputs)) (Glorot & Bengio 2010)."""
+    limit = np.sqrt(6 / sum(shape))
+    return rng.uniform(-limit, limit, shape)
+
+
+def orthogonal(rng, shape):
+    """Orthonormal rows or columns, whichever are fewer (Saxe, McClelland & Ganguli 2014).
+
+    From the QR decomposition of a normal matrix, signs chosen so that the distribution is uniform (Mezzadri 2007).
+    """
+    q, r = np.linalg.qr(rng.standard_normal((max(shape), min(shape))))
+    q *= np.sign(np.diag(r))
+    return q if shape[0] >= shape[1] else q.T

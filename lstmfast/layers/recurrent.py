@@ -1,0 +1,264 @@
+"""Recurrent layers: the LSTM, one or two directions."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .. import _core
+from ..workspace import Workspace, aligned_empty
+from .initializers import glorot_uniform, orthogonal
+from .parameters import Parameter, Trainable, check_dtype, check_size
+
+
+class Direction(Trainable):
+    """The parameters of one direction of an LSTM: F inputs, H units, gates i, f, g, o."""
+
+    kernel = Parameter()
+    recurrent_kernel = Parameter()
+    bias = Parameter()
+
+    def __init__(self, input_size, hidden_size, dtype, reverse):
+        self.input_size, self.hidden_size, self.reverse = input_size, hidden_size, reverse
+        gates = 4 * hidden_size
+        super().__init__(
+            {"kernel": (input_size, gates), "recurrent_kernel": (hidden_size, gates), "bias": (gates,)}, dtype
+        )
+
+    def initialize(self, rng):
+        """Glorot uniform kernel, orthogonal recurrent kernel, zero bias but 1 for the forget gates, as Keras does.
+
+        Sources: Glorot & Bengio 2010; Saxe, McClelland & Ganguli 2014; Jozefowicz, Zaremba & Sutskever 2015.
+        """
+        units = self.hidden_size
+        self.arrays["kernel"][...] = glorot_uniform(rng, self.shapes["kernel"])
+        self.arrays["recurrent_kernel"][...] = orthogonal(rng, self.shapes["recurrent_kernel"])
+        self.arrays["bias"][...] = 0
+        self.arrays["bias"][units : 2 * units] = 1
+        self.forget_packed()
+
+    @property
+    def float64(self):
+        return self.dtype == np.float64
+
+    def packed_forward(self):
+        """Weights as the forward tile reads them."""
+        if "forward" not in self.packed:
+            sizes = self.input_size, self.hidden_size, self.float64
+            packed = aligned_empty((_core.packed_gates_size(*sizes),), self.dtype)
+            _core.pack_gates(*self.arrays.values(), *sizes, packed)
+            self.packed["forward"] = packed
+        return self.packed["forward"]
+
+    def packed_transposed(self, name):
+        """The transpose of a parameter matrix as the backward tile reads it."""
+        if name not in self.packed:
+            matrix = self.arrays[name]
+            size = _core.packed_gates_transposed_size(self.hidden_size, len(matrix), self.float64)
+            packed = aligned_empty((size,), self.dtype)
+            _core.pack_gates_transposed(matrix, len(matrix), self.hidden_size, self.float64, packed)
+            self.packed[name] = packed
+        return self.packed[name]
+
+
+@dataclass
+class Tape:
+    """What a training forward leaves for its backward."""
+
+    batch: _core.Batch
+    passes: list
+    workspace: Workspace
+
+
+class LSTM:
+    """Long short-term memory layer (Hochreiter & Schmidhuber 1997; forget gate: Gers, Schmidhuber & Cummins 2000).
+
+    With x the input and h the output, per step::
+
+        i, f, o = sigmoid(x W_i + h U_i + b_i), ...    g = tanh(x W_g + h U_g + b_g)
+        c = f * c + i * g
+        h = o * tanh(c)
+
+    Parameters
+    ----------
+    input_size : int
+        Features of a step, F.
+    hidden_size : int
+        Units, H.
+    bidirectional : bool, default=False
+        Add a second direction that reads each sequence backwards; outputs are concatenated, [forward, backward].
+    reverse : bool, default=False
+        Read each sequence backwards. Outputs stay in the order of the input.
+    dtype : {"float32", "float64"}, default="float32"
+        Precision of parameters, states and outputs.
+    random_state : None, int or numpy.random.Generator, default=None
+        Source of the initial weights.
+
+    Attributes
+    ----------
+    kernel : ndarray of shape (F, 4H)
+        Input weights W, gates in order i, f, g, o. Assignable; read-only in place.
+    recurrent_kernel : ndarray of shape (H, 4H)
+        Recurrent weights U.
+    bias : ndarray of shape (4H,)
+        b.
+    forward_, backward_ : Direction
+        Instead of the three, for a bidirectional layer: objects that hold them, one a direction.
+    grads : dict
+        Gradients of the last `backward`, keyed like the parameters; for a bidirectional layer
+        ``{"forward_": ..., "backward_": ...}``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a size is not a positive integer, both `bidirectional` and `reverse` are set, or dtype is another.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lstmfast.layers import LSTM
+    >>> layer = LSTM(3, 5, random_state=0)
+    >>> y, (h, c) = layer.forward(np.ones((2, 4, 3), np.float32))
+    >>> y.shape, h.shape
+    ((2, 4, 5), (2, 5))
+    """
+
+    def __init__(
+        self, input_size, hidden_size, *, bidirectional=False, reverse=False, dtype="float32", random_state=None
+    ):
+        self.input_size = check_size(input_size, "input_size")
+        self.hidden_size = check_size(hidden_size, "hidden_size")
+        self.dtype = check_dtype(dtype)
+        if bidirectional and reverse:
+            raise ValueError("bidirectional=True already reads in reverse too; leave reverse=False")
+        self.bidirectional, self.reverse = bool(bidirectional), bool(reverse)
+        readings = (False, True) if bidirectional else (self.reverse,)
+        self.directions = [Direction(self.input_size, self.hidden_size, self.dtype, reading) for reading in readings]
+        self._tape = None
+        self.initialize(np.random.default_rng(random_state))
+
+    def initialize(self, rng):
+        """Draw new weights from a numpy Generator."""
+        for direction in self.directions:
+            direction.initialize(rng)
+
+    @property
+    def output_size(self):
+        """Features of an output step: H, or 2H if bidirectional."""
+        return self.hidden_size * len(self.directions)
+
+    def __repr__(self):
+        options = ", bidirectional=True" if self.bidirectional else ", reverse=True" if self.reverse else ""
+        return f"LSTM({self.input_size}, {self.hidden_size}{options}, dtype={self.dtype.name!r})"
+
+    def __getattr__(self, name):
+        directions = self.__dict__.get("directions", ())
+        if len(directions) == 2 and name in ("forward_", "backward_"):
+            return directions[name == "backward_"]
+        if len(directions) == 1 and name in directions[0].shapes:
+            return getattr(directions[0], name)
+        raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+
+    def __setattr__(self, name, value):
+        directions = self.__dict__.get("directions", ())
+        if directions and name in directions[0].shapes:
+            if len(directions) == 2:
+                raise AttributeError(f"a bidirectional layer has a pair: assign forward_.{name} and backward_.{name}")
+            setattr(directions[0], name, value)
+        else:
+            super().__setattr__(name, value)
+
+    def __getstate__(self):
+        return {**self.__dict__, "_tape": None}
+
+    @property
+    def grads(self):
+        if len(self.directions) == 1:
+            return self.directions[0].grads
+        return {"forward_": self.directions[0].grads, "backward_": self.directions[1].grads}
+
+    # ---- packed sequences: what networks call ----
+
+    def run(self, batch, x, *, x_first=None, state=None, h_masks=None, sequence=True, training=False, workspace,
+            name="layer", n_threads=1):
+        """Forward over the sequences of a batch, stored one after the other.
+
+        Parameters
+        ----------
+        batch : _core.Batch
+            Lengths, longest first.
+        x : ndarray of shape (n_steps, F)
+            Steps; sequence r starts at row ``x_first[r]`` (default: right after the one before it).
+        state : tuple of two ndarrays of shape (n_directions, n, H), optional
+            Initial h and c. Default: zeros.
+        h_masks : ndarray of shape (n_directions, n, H), optional
+            Recurrent dropout: multiplies h_prev in the recurrent product.
+        sequence : bool
+            Whether the output of each step is wanted.
+        training : bool
+            Whether `run_backward` will follow.
+        workspace, name
+            Where scratch comes from, and under which name: what it holds is needed until the backward pass.
+
+        Returns
+        -------
+        y : ndarray of shape (n_steps, n_directions * H) or None
+        h, c : ndarrays of shape (n_directions, n, H), after each sequence's last step
+        tape : Tape or None
+        """
+        n, units = batch.n_rows, self.hidden_size
+        lanes = _core.lanes(self.dtype == np.float64)
+        padded = -(-units // lanes) * lanes
+        saved = batch.n_steps if training else 0
+
+        def take(part, *shape):
+            return workspace.take((name, part), shape, self.dtype)
+
+        y = take("y", batch.n_steps, self.output_size) if sequence else None
+        h, c = take("h", len(self.directions), n, units), take("c", len(self.directions), n, units)
+        passes = []
+        for d, direction in enumerate(self.directions):
+            passes.append(
+                _core.Recurrence(
+                    batch, x, direction.packed_forward(), self.input_size, units, direction.float64,
+                    x_first=x_first, reverse=direction.reverse, h=h[d], c=c[d],
+                    h_steps=take(("h_steps", d), saved * units if training else 2 * n * units),
+                    c_steps=take(("c_steps", d), (n + saved) * padded),
+                    gates=take(("gates", d), 4 * saved * padded) if training else None,
+                    y=None if y is None else y[:, d * units : (d + 1) * units],
+                    h0=None if state is None else state[0][d], c0=None if state is None else state[1][d],
+                    h_mask=None if h_masks is None else h_masks[d],
+                )
+            )  # fmt: skip
+        _core.forward(passes, n_threads)
+        return y, h, c, Tape(batch, passes, workspace) if training else None
+
+    def run_backward(self, tape, *, dy=None, dh=None, dc=None, input_gradient=True, state_gradient=False,
+                     name="layer", n_threads=1):
+        """Backward through the pass of a tape; weight gradients are added to `grads`.
+
+        dy (n_steps, n_directions * H), dh and dc (n_directions, n, H) are the gradients of what `run` returned, each
+        optional. Returns dx (n_steps, F) or None, dh0 and dc0 (n_directions, n, H) or None.
+        """
+        batch, workspace, units = tape.batch, tape.workspace, self.hidden_size
+        lanes = _core.lanes(self.dtype == np.float64)
+        padded = -(-units // lanes) * lanes
+
+        def take(part, *shape):
+            return workspace.take((name, part), shape, self.dtype)
+
+        shape = (len(self.directions), batch.n_rows, units)
+        dx = take("dx", batch.n_steps, self.input_size) if input_gradient else None
+        dh0, dc0 = (take("dh0", *shape), take("dc0", *shape)) if state_gradient else (None, None)
+        for d, (direction, recurrence) in enumerate(zip(self.directions, tape.passes, strict=True)):
+            recurrence.set_gradients(
+                dy=None if dy is None else dy[:, d * units : (d + 1) * units],
+                dh=None if dh is None else dh[d], dc=None if dc is None else dc[d],
+                weights_h_t=direction.packed_transposed("recurrent_kernel"),
+                weights_x_t=direction.packed_transposed("kernel") if input_gradient else None,
+                dc_carry=take(("dc_carry", d), batch.n_rows * padded),
+                dx=dx, dx_accumulate=d > 0,
+                dh0=None if dh0 is None else dh0[d], dc0=None if dc0 is None else dc0[d],
+                **{"d" + key: grad for key, grad in direction.grads.items()},
+            )  # fmt: skip
+        _core.backward(tape.passes, n_threads)
+        return dx, dh0, dc0

@@ -1,0 +1,130 @@
+"""Losses: what a network's outputs z (n, n_outputs) cost against targets, and the gradient.
+
+Each is a sum over sequences of weight * loss; the caller's weights sum to 1, so it is a weighted mean. Where a sequence
+has several outputs, its loss is their mean.
+"""
+
+import numpy as np
+
+
+class SoftmaxCrossEntropy:
+    """-log softmax(z)[target]; targets (n,) are class indices."""
+
+    name = "log_loss"
+
+    def initial_bias(self, targets, weights):
+        return None
+
+    def value_and_gradient(self, z, targets, weights):
+        rows = np.arange(len(z))
+        shifted = z - z.max(axis=1, keepdims=True)
+        exponentials = np.exp(shifted)
+        total = exponentials.sum(axis=1, keepdims=True)
+        value = np.dot(weights, np.log(total[:, 0]) - shifted[rows, targets])
+        gradient = exponentials / total
+        gradient[rows, targets] -= 1
+        gradient *= weights[:, None]
+        return float(value), gradient
+
+    def predict(self, z):
+        """Probabilities (n, n_classes)."""
+        exponentials = np.exp(z - z.max(axis=1, keepdims=True))
+        return exponentials / exponentials.sum(axis=1, keepdims=True)
+
+
+class SigmoidCrossEntropy:
+    """-t log p - (1 - t) log(1 - p), p = sigmoid(z), for each label; targets (n, n_labels) are 0 or 1."""
+
+    name = "log_loss"
+
+    def initial_bias(self, targets, weights):
+        return None
+
+    def value_and_gradient(self, z, targets, weights):
+        # log(1 + e^z) - t z without overflow
+        value = np.dot(weights, (np.logaddexp(0, z) - targets * z).mean(axis=1))
+        return float(value), (self.predict(z) - targets) * (weights[:, None] / z.shape[1])
+
+    def predict(self, z):
+        """Probability of each label (n, n_labels)."""
+        # The exponent is never positive, so nothing overflows.
+        exponentials = np.exp(-np.abs(z))
+        return np.where(z >= 0, 1, exponentials) / (1 + exponentials)
+
+
+class _Residual:
+    """A loss of the residual r = z - target, averaged over outputs."""
+
+    def value_and_gradient(self, z, targets, weights):
+        value, slope = self._loss(z - targets)
+        slope *= weights[:, None] / z.dtype.type(z.shape[1])
+        return float(np.dot(weights, value.mean(axis=1))), slope
+
+    def predict(self, z):
+        return z
+
+
+class SquaredError(_Residual):
+    """r^2."""
+
+    name = "squared_error"
+
+    def initial_bias(self, targets, weights):
+        return np.average(targets, axis=0, weights=weights)
+
+    def _loss(self, r):
+        return r * r, 2 * r
+
+
+class AbsoluteError(_Residual):
+    """|r|; subgradient 0 at 0."""
+
+    name = "absolute_error"
+
+    def initial_bias(self, targets, weights):
+        return weighted_quantile(targets, weights, 0.5)
+
+    def _loss(self, r):
+        return np.abs(r), np.sign(r)
+
+
+class Huber(_Residual):
+    """r^2 / 2 where |r| <= 1, |r| - 1/2 beyond (Huber 1964)."""
+
+    name = "huber"
+
+    def initial_bias(self, targets, weights):
+        return weighted_quantile(targets, weights, 0.5)
+
+    def _loss(self, r):
+        clipped = np.clip(r, -1, 1)
+        return clipped * (r - clipped / 2), clipped
+
+
+class Quantile(_Residual):
+    """Pinball loss (Koenker & Bassett 1978): max(q (t - z), (q - 1) (t - z)) for quantile q."""
+
+    name = "quantile"
+
+    def __init__(self, quantile):
+        self.quantile = quantile
+
+    def initial_bias(self, targets, weights):
+        return weighted_quantile(targets, weights, self.quantile)
+
+    def _loss(self, r):
+        below = r < 0  # the prediction lies below the target
+        return np.where(below, -self.quantile * r, (1 - self.quantile) * r), np.where(
+            below, -self.quantile, np.where(r > 0, 1 - self.quantile, 0)
+        ).astype(r.dtype)
+
+
+REGRESSION_LOSSES = {loss.name: loss for loss in (SquaredError, AbsoluteError, Huber, Quantile)}
+
+
+def weighted_quantile(values, weights, quantile):
+    """For each column, the smallest value with at least `quantile` of the weight at or below it."""
+    order = np.argsort(values, axis=0)
+    shares = np.cumsum(weights[order], axis=0)
+    at = np.argmax(shares >= quantile * shares[-1], axis=0)
+    return np.take_along_axis(np.take_along_axis(values, order, 0), at[None], 0)[0]

@@ -1,0 +1,296 @@
+"""A network: recurrent layers, pooling over steps, dense layers.
+
+All parameters are views of one flat array and all gradients of another, weights first and biases last: the optimiser
+is one pass, the norm one sum, the penalty one prefix.
+"""
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from . import _core
+from .layers import LSTM, Dense
+from .layers.parameters import check_dtype
+from .workspace import Workspace
+
+POOLINGS = ("last", "mean", "max")
+
+# Sequences that predict takes at once: enough for full tiles on every thread, few enough for a bounded workspace.
+PREDICT_SEQUENCES = 1024
+PREDICT_STEPS = 1 << 16
+# A training batch runs forward and backward in groups of sequences whose saved states (6 values a unit and step)
+# fill about this much: what the backward pass reads is then still in L2 where the forward pass left it.
+GROUP_BYTES = 3 << 20
+MIN_GROUP_SEQUENCES = 24
+
+
+@dataclass
+class Masks:
+    """Dropout masks of one batch, in the order of its sequences: 0 or 1 / (1 - rate), constant over a sequence's steps.
+
+    inputs : for each recurrent layer (n, F) or None
+    recurrent : for each recurrent layer (n_directions, n, H) or None
+    dense : for each dense layer (n, inputs) or None
+    """
+
+    inputs: list
+    recurrent: list
+    dense: list
+
+    def take(self, rows):
+        """The masks of some sequences."""
+        return Masks(
+            [None if mask is None else mask[rows] for mask in self.inputs],
+            [None if mask is None else np.ascontiguousarray(mask[:, rows]) for mask in self.recurrent],
+            [None if mask is None else mask[rows] for mask in self.dense],
+        )
+
+
+@dataclass
+class ForwardPass:
+    """What `Network._forward` leaves for `_backward`."""
+
+    batch: _core.Batch
+    masks: Masks
+    tapes: list = field(default_factory=list)
+    max_at: np.ndarray | None = None
+    dense_inputs: list = field(default_factory=list)
+
+
+class Network:
+    """Recurrent layers, pooling, dense layers with relu between them, and a linear output.
+
+    Parameters
+    ----------
+    n_features : int
+        Features of a step.
+    hidden_layer_sizes : tuple of int
+        Units of each recurrent layer.
+    n_outputs : int
+        Outputs of a sequence.
+    bidirectional, pooling, dense_layer_sizes, dtype
+        As on the estimators.
+
+    Attributes
+    ----------
+    parameters, gradients : ndarray of shape (n_parameters,)
+        Flat arrays; the first `n_penalised` are weights, the rest biases.
+    layers : list of LSTM
+    dense : list of Dense
+    """
+
+    def __init__(self, n_features, hidden_layer_sizes, n_outputs, *, bidirectional=False, pooling="last",
+                 dense_layer_sizes=(), dtype="float32"):  # fmt: skip
+        self.config = {
+            "n_features": int(n_features), "hidden_layer_sizes": [int(size) for size in hidden_layer_sizes],
+            "n_outputs": int(n_outputs), "bidirectional": bool(bidirectional), "pooling": pooling,
+            "dense_layer_sizes": [int(size) for size in dense_layer_sizes], "dtype": check_dtype(dtype).name,
+        }  # fmt: skip
+        if pooling not in POOLINGS:
+            raise ValueError(f"pooling must be one of {POOLINGS}, got {pooling!r}")
+        self.dtype, self.pooling = check_dtype(dtype), pooling
+        self.layers, size = [], n_features
+        for units in hidden_layer_sizes:
+            self.layers.append(LSTM(size, units, bidirectional=bidirectional, dtype=dtype))
+            size = self.layers[-1].output_size
+        self.dense = []
+        for units in (*dense_layer_sizes, n_outputs):
+            self.dense.append(Dense(size, units, dtype=dtype))
+            size = units
+        self._flatten()
+
+    @property
+    def float64(self):
+        return self.dtype == np.float64
+
+    @property
+    def trainables(self):
+        """Every object that holds parameters, lowest first."""
+        return [direction for layer in self.layers for direction in layer.directions] + self.dense
+
+    def _flatten(self):
+        """Bind every parameter to its place in one flat array."""
+        pieces = [(holder, name) for holder in self.trainables for name in holder.shapes]
+        weights = [piece for piece in pieces if piece[1] != "bias"]
+        biases = [piece for piece in pieces if piece[1] == "bias"]
+        total = sum(math.prod(holder.shapes[name]) for holder, name in pieces)
+        self.parameters, self.gradients = np.zeros(total, self.dtype), np.zeros(total, self.dtype)
+        self.n_penalised = sum(math.prod(holder.shapes[name]) for holder, name in weights)
+        places, start = {}, 0
+        for holder, name in weights + biases:
+            shape = holder.shapes[name]
+            places[id(holder), name] = slice(start, start := start + math.prod(shape)), shape
+        for holder in self.trainables:
+            arrays, grads = {}, {}
+            for name in holder.shapes:
+                place, shape = places[id(holder), name]
+                arrays[name] = self.parameters[place].reshape(shape)
+                grads[name] = self.gradients[place].reshape(shape)
+            holder.bind(arrays, grads)
+
+    def initialize(self, rng):
+        """Draw new parameters from a numpy Generator."""
+        for part in [*self.layers, *self.dense]:
+            part.initialize(rng)
+
+    def parameters_changed(self):
+        """To be called after the flat array was written to."""
+        for holder in self.trainables:
+            holder.forget_packed()
+
+    def __getstate__(self):
+        return {"config": self.config, "parameters": self.parameters}
+
+    def __setstate__(self, state):
+        self.__init__(**state["config"])
+        if state["parameters"].shape != self.parameters.shape:
+            raise ValueError(f"{len(state['parameters'])} parameters do not fit a network of {len(self.parameters)}")
+        self.parameters[...] = state["parameters"]
+
+    # ---- forward ----
+
+    def outputs(self, sequences, *, hidden=False, n_threads=1):
+        """Outputs (n, n_outputs) of Sequences; with hidden, what the output layer sees (n, d) instead.
+
+        A sequence's row has the same bits alone and in any company.
+        """
+        lengths = np.diff(sequences.offsets)
+        order = np.argsort(-lengths, kind="stable")
+        width = self.dense[-1].input_size if hidden else self.dense[-1].output_size
+        result = np.empty((len(lengths), width), self.dtype)
+        workspace, begin = Workspace(), 0
+        while begin < len(order):
+            rows = order[begin : begin + max(1, min(PREDICT_SEQUENCES, PREDICT_STEPS // lengths[order[begin]]))]
+            batch = _core.Batch(lengths[rows])
+            result[rows] = self._forward(
+                ForwardPass(batch, self.no_masks()), sequences.steps, sequences.offsets[rows], False, workspace,
+                n_threads, hidden=hidden,
+            )  # fmt: skip
+            begin += len(rows)
+        return result
+
+    def no_masks(self):
+        """Masks that drop nothing."""
+        return Masks([None] * len(self.layers), [None] * len(self.layers), [None] * len(self.dense))
+
+    def draw_masks(self, rng, n, dropout, recurrent_dropout):
+        """Masks for a batch of n sequences, from a numpy Generator."""
+
+        def draw(rate, *shape):
+            return ((rng.random(shape) >= rate) / (1 - rate)).astype(self.dtype) if rate > 0 else None
+
+        return Masks(
+            [draw(dropout, n, layer.input_size) for layer in self.layers],
+            [draw(recurrent_dropout, len(layer.directions), n, layer.hidden_size) for layer in self.layers],
+            [draw(dropout, n, layer.input_size) for layer in self.dense],
+        )
+
+    def _forward(self, record, x, x_first, training, workspace, n_threads, hidden=False):
+        batch, masks = record.batch, record.masks
+        for i, layer in enumerate(self.layers):
+            if masks.inputs[i] is not None:
+                x, x_first = masked_steps(batch, x, x_first, masks.inputs[i]), None
+            is_top = i == len(self.layers) - 1
+            x, h, _, tape = layer.run(
+                batch, x, x_first=x_first, h_masks=masks.recurrent[i], sequence=not is_top or self.pooling != "last",
+                training=training, workspace=workspace, name=i, n_threads=n_threads,
+            )  # fmt: skip
+            x_first = None
+            record.tapes.append(tape)
+        if self.pooling == "last":
+            z = np.ascontiguousarray(h.transpose(1, 0, 2)).reshape(batch.n_rows, -1)
+        else:
+            z = np.empty((batch.n_rows, x.shape[1]), self.dtype)
+            if self.pooling == "mean":
+                _core.pool_mean(batch, x, z)
+            else:
+                record.max_at = np.empty(z.shape, np.int64)
+                _core.pool_max(batch, x, z, record.max_at)
+        for i, layer in enumerate(self.dense):
+            if i > 0:
+                np.maximum(z, 0, out=z)
+            if hidden and i == len(self.dense) - 1:
+                return z
+            if masks.dense[i] is not None:
+                z = z * masks.dense[i]
+            record.dense_inputs.append(z)
+            z = layer.forward(z, n_threads)
+        return z
+
+    # ---- backward ----
+
+    def _backward(self, record, dz, workspace, n_threads, input_gradient=False):
+        batch, masks = record.batch, record.masks
+        for i in reversed(range(len(self.dense))):
+            z = record.dense_inputs[i]
+            dz = self.dense[i].backward(z, dz, n_threads)
+            if masks.dense[i] is not None:
+                dz *= masks.dense[i]
+            if i > 0:
+                dz[z <= 0] = 0
+        top, dy, dh = self.layers[-1], None, None
+        if self.pooling == "last":
+            dh = np.ascontiguousarray(dz.reshape(batch.n_rows, len(top.directions), -1).transpose(1, 0, 2))
+        else:
+            dy = workspace.take("dy", (batch.n_steps, dz.shape[1]), self.dtype)
+            if self.pooling == "mean":
+                _core.pool_mean_backward(batch, dz, dy)
+            else:
+                _core.pool_max_backward(batch, dz, record.max_at, dy)
+        for i in reversed(range(len(self.layers))):
+            dy, _, _ = self.layers[i].run_backward(
+                record.tapes[i], dy=dy, dh=dh, input_gradient=i > 0 or input_gradient, name=i, n_threads=n_threads
+            )
+            dh = None
+            if dy is not None and masks.inputs[i] is not None:
+                dy *= repeat_rows(batch, masks.inputs[i])
+        return dy
+
+    def _group_size(self, mean_length):
+        units = sum(len(layer.directions) * layer.hidden_size for layer in self.layers)
+        return max(MIN_GROUP_SEQUENCES, int(GROUP_BYTES / (6 * units * mean_length * self.dtype.itemsize)))
+
+    def loss_and_gradient(self, sequences, rows, loss, targets, weights, *, masks=None, workspace=None, n_threads=1):
+        """Loss of some sequences, its gradient in `gradients` (whatever stood there is overwritten).
+
+        Parameters
+        ----------
+        sequences : Sequences
+        rows : ndarray of int of shape (n,)
+            Which sequences.
+        loss : object of `lstmfast.losses`
+        targets, weights : ndarrays of shape (n, ...) and (n,)
+            For these rows; weights are used as they are.
+        masks : Masks of n sequences, optional
+
+        Returns
+        -------
+        value : float
+        """
+        workspace = workspace or Workspace()
+        lengths = sequences.offsets[rows + 1] - sequences.offsets[rows]
+        order = np.argsort(-lengths, kind="stable")
+        self.gradients[...] = 0
+        value, size = 0.0, self._group_size(lengths.mean())
+        # Groups of about equal size; which they are depends on the lengths alone, never on threads.
+        for group in np.array_split(order, -(-len(order) // size)):
+            record = ForwardPass(_core.Batch(lengths[group]), masks.take(group) if masks else self.no_masks())
+            z = self._forward(record, sequences.steps, sequences.offsets[rows[group]], True, workspace, n_threads)
+            part, dz = loss.value_and_gradient(z, targets[group], weights[group])
+            self._backward(record, dz, workspace, n_threads)
+            value += part
+        return value
+
+
+def repeat_rows(batch, rows):
+    """Row r of an (n, D) array once for each step of sequence r."""
+    return np.repeat(rows, batch.lengths, axis=0)
+
+
+def masked_steps(batch, x, x_first, mask):
+    """A copy of a batch's steps, one sequence after the other, each multiplied by its row of mask."""
+    if x_first is not None:
+        shift = x_first - (np.cumsum(batch.lengths) - batch.lengths)
+        x = x[np.arange(batch.n_steps) + np.repeat(shift, batch.lengths)]
+    return x * repeat_rows(batch, mask)

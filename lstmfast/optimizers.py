@@ -1,0 +1,84 @@
+"""Solvers and learning-rate schedules over the flat parameter array."""
+
+import math
+
+import numpy as np
+
+from . import _core
+
+SOLVERS = ("adam", "adamw", "sgd", "rmsprop")
+SCHEDULES = ("constant", "cosine", "one_cycle", "adaptive", "invscaling")
+
+
+class Optimizer:
+    """Penalty, clipping and update of a network's parameters.
+
+    One pass over the flat arrays finds the norm of the penalised gradient, one applies the step. Formulas and their
+    sources stand with the code, in ``src/optimizers.h``.
+
+    Parameters
+    ----------
+    network : Network
+        What is trained.
+    solver : {"adam", "adamw", "sgd", "rmsprop"}
+        With "adamw" the L2 part of the penalty is decoupled weight decay.
+    alpha, l1_ratio, clip_norm, momentum, nesterovs_momentum, beta_1, beta_2, epsilon
+        As on the estimators.
+    """
+
+    def __init__(self, network, *, solver, alpha, l1_ratio, clip_norm, momentum, nesterovs_momentum, beta_1, beta_2,
+                 epsilon):  # fmt: skip
+        self.solver, self.clip_norm = solver, clip_norm
+        self.l1, l2 = alpha * l1_ratio, alpha * (1 - l1_ratio)
+        self.l2, decay = (0.0, l2) if solver == "adamw" else (l2, 0.0)
+        self.options = {
+            "momentum": momentum, "nesterov": nesterovs_momentum, "beta_1": beta_1, "beta_2": beta_2,
+            "epsilon": epsilon, "decay": decay,
+        }  # fmt: skip
+        self.n_steps = 0
+        self.first = np.zeros_like(network.parameters)
+        self.second = np.zeros_like(network.parameters)
+
+    def penalise(self, network):
+        """Adds the penalty's gradient; returns the norm of the whole gradient and the penalty."""
+        squared_norm, penalty = _core.penalised_gradient(
+            network.parameters, network.gradients, network.n_penalised, self.l1, self.l2, network.float64
+        )
+        return math.sqrt(squared_norm), penalty
+
+    def step(self, network, learning_rate, norm):
+        """Update the parameters with the gradients that `penalise` found to have this norm."""
+        clipped = self.clip_norm is not None and norm > self.clip_norm
+        self.n_steps += 1
+        _core.optimizer_step(
+            "adam" if self.solver == "adamw" else self.solver,
+            network.parameters, network.gradients, self.first, self.second, network.n_penalised, network.float64,
+            scale=self.clip_norm / norm if clipped else 1.0, learning_rate=learning_rate, step=self.n_steps,
+            **self.options,
+        )  # fmt: skip
+        network.parameters_changed()
+
+
+def scheduled_rate(schedule, initial, step, total):
+    """Learning rate of step 0, 1, ... of a fit that may take `total` steps.
+
+    "cosine": half a cosine to 0 (Loshchilov & Hutter 2017, without restarts). "one_cycle": from initial / 25 up to
+    initial over the first 30 %, then down to initial / 250 000, both along half a cosine (Smith & Topin 2018, in
+    PyTorch's form). "invscaling": initial / sqrt(step + 1). "constant" and "adaptive": initial.
+    """
+    if schedule == "cosine":
+        return initial * half_cosine(step / total)
+    if schedule == "one_cycle":
+        rising = 0.3 * total
+        if step < rising:
+            return initial * (1 - 0.96 * half_cosine(step / rising))
+        lowest = 4e-6
+        return initial * (lowest + (1 - lowest) * half_cosine((step - rising) / max(total - rising, 1)))
+    if schedule == "invscaling":
+        return initial / math.sqrt(step + 1)
+    return initial
+
+
+def half_cosine(progress):
+    """From 1 at 0 to 0 at 1."""
+    return (1 + math.cos(math.pi * min(progress, 1.0))) / 2

@@ -1,0 +1,193 @@
+"""The fit loop: batches, schedules, early stopping, callbacks, progress."""
+
+import time
+import warnings
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+
+from .optimizers import scheduled_rate
+from .progress import progress_reporter
+from .workspace import Workspace
+
+
+@dataclass
+class History:
+    """What a fit leaves behind; grows over `partial_fit` and warm starts."""
+
+    loss_curve: list = field(default_factory=list)
+    grad_norm_curve: list = field(default_factory=list)
+    validation_scores: list = field(default_factory=list)
+    stop_reason: str | None = None
+
+
+@dataclass
+class Options:
+    """How to train; each as the estimators' argument of that name. max_time in seconds."""
+
+    learning_rate: str
+    learning_rate_init: float
+    batch_size: int
+    max_iter: int
+    tol: float
+    n_iter_no_change: int
+    shuffle: bool
+    max_time: float | None
+    dropout: float
+    recurrent_dropout: float
+    verbose: int
+    callbacks: list
+    n_threads: int
+    early_stopping: bool = False
+
+
+class Trainer:
+    """One run of the fit loop over one network.
+
+    Parameters
+    ----------
+    network : Network
+    optimizer : Optimizer
+    loss : object of `lstmfast.losses`
+    options : Options
+    rng : numpy.random.Generator
+        Order of the batches and dropout.
+    history : History
+        Appended to.
+    validation_score : callable, optional
+        Score of the network as it is now; the higher the better.
+    """
+
+    def __init__(self, network, optimizer, loss, options, rng, history, validation_score=None):
+        self.network, self.optimizer, self.loss, self.options = network, optimizer, loss, options
+        self.rng, self.history, self.validation_score = rng, history, validation_score
+        self.workspace = Workspace()
+        self.rate_divisor = 1.0
+
+    def run(self, sequences, targets, weights):
+        """Train until something says stop; sets `history.stop_reason`.
+
+        targets (n, ...) and weights (n,) belong to the sequences. The network is usable after every way out, by an
+        exception too: parameters are whole after each batch, and finite.
+        """
+        options, history, network = self.options, self.history, self.network
+        n = len(sequences)
+        n_batches = -(-n // min(options.batch_size, n))
+        self.started, self.total_steps, self.step = time.perf_counter(), options.max_iter * n_batches, 0
+        best, best_parameters, stale, history.stop_reason = -np.inf, None, 0, None
+        try:
+            with progress_reporter(options.verbose, options.max_iter) as progress:
+                for epoch in range(options.max_iter):
+                    before = network.parameters.copy()
+                    if not self._epoch(sequences, targets, weights):
+                        break
+                    if not np.isfinite(network.parameters).all():
+                        self._diverged(before)
+                        break
+                    quality = -history.loss_curve[-1]
+                    if self.validation_score is not None:
+                        history.validation_scores.append(self.validation_score())
+                    if options.early_stopping:
+                        quality = history.validation_scores[-1]
+                    stale = 0 if quality > best + options.tol else stale + 1
+                    if quality > best:
+                        best = quality
+                        if options.early_stopping:
+                            best_parameters = network.parameters.copy()
+                    progress(history, self._rate())
+                    if self._should_stop(epoch, stale):
+                        break
+                    if stale >= options.n_iter_no_change:  # "adaptive": go on, more slowly
+                        self.rate_divisor, stale = self.rate_divisor * 5, 0
+        except KeyboardInterrupt:
+            history.stop_reason = "interrupted"
+            raise
+        finally:
+            if best_parameters is not None:
+                network.parameters[...] = best_parameters
+                network.parameters_changed()
+
+    def _rate(self):
+        options = self.options
+        rate = scheduled_rate(options.learning_rate, options.learning_rate_init, self.step, self.total_steps)
+        return rate / self.rate_divisor
+
+    def _epoch(self, sequences, targets, weights):
+        """One pass over the data; False if it did not end."""
+        options, history, network = self.options, self.history, self.network
+        n = len(sequences)
+        order = self.rng.permutation(n) if options.shuffle else np.arange(n)
+        total_weight, total_loss, total_norm = weights.sum(dtype=np.float64), 0.0, 0.0
+        starts = range(0, n, options.batch_size)
+        for start in starts:
+            rows = order[start : start + options.batch_size]
+            batch_weight = weights[rows].sum(dtype=np.float64)
+            if batch_weight > 0:
+                loss, norm, penalty = self._batch(sequences, rows, targets[rows], weights[rows] / batch_weight)
+                if not np.isfinite(norm + loss):
+                    self._diverged(None)
+                    return False
+                total_loss += (loss + penalty) * batch_weight / total_weight
+                total_norm += norm / len(starts)
+            self.step += 1
+            if options.max_time is not None and time.perf_counter() - self.started >= options.max_time:
+                history.stop_reason = "max_time"
+                if start + options.batch_size < n:
+                    return False
+        history.loss_curve.append(total_loss)
+        history.grad_norm_curve.append(total_norm)
+        return True
+
+    def _batch(self, sequences, rows, targets, weights):
+        """Gradient and update; the parameters stay as they were if the gradient is not finite."""
+        options, network = self.options, self.network
+        masks = None
+        if options.dropout > 0 or options.recurrent_dropout > 0:
+            masks = network.draw_masks(self.rng, len(rows), options.dropout, options.recurrent_dropout)
+        loss = network.loss_and_gradient(
+            sequences, rows, self.loss, targets, weights.astype(network.dtype, copy=False), masks=masks,
+            workspace=self.workspace, n_threads=options.n_threads,
+        )  # fmt: skip
+        norm, penalty = self.optimizer.penalise(network)
+        if np.isfinite(norm):
+            self.optimizer.step(network, self._rate(), norm)
+        return loss, norm, penalty
+
+    def _diverged(self, parameters):
+        if parameters is not None:
+            self.network.parameters[...] = parameters
+            self.network.parameters_changed()
+        self.history.stop_reason = "diverged"
+        warnings.warn(
+            f"Training diverged in epoch {len(self.history.loss_curve) + 1}: the loss or its gradient is not finite. "
+            "The last finite weights are kept. Lower learning_rate_init, set clip_norm, or scale X and y.",
+            ConvergenceWarning,
+            stacklevel=5,
+        )
+
+    def _should_stop(self, epoch, stale):
+        options, history = self.options, self.history
+        if self._callbacks_stop(epoch):
+            history.stop_reason = "callback"
+        elif history.stop_reason is None and stale >= options.n_iter_no_change:
+            slowest = self._rate() / 5 < 1e-6
+            if options.learning_rate != "adaptive" or slowest:
+                history.stop_reason = "early_stopping" if options.early_stopping else "tol"
+        if history.stop_reason is None and epoch + 1 == options.max_iter:
+            history.stop_reason = "max_iter"
+        return history.stop_reason is not None
+
+    def _callbacks_stop(self, epoch):
+        history = self.history
+        info = SimpleNamespace(
+            epoch=epoch + 1,
+            loss=history.loss_curve[-1],
+            grad_norm=history.grad_norm_curve[-1],
+            validation_score=history.validation_scores[-1] if history.validation_scores else None,
+            learning_rate=self._rate(),
+            elapsed=time.perf_counter() - self.started,
+        )
+        # Each is called, whatever the one before it answered.
+        return any([callback(info) is True for callback in self.options.callbacks])

@@ -1,0 +1,73 @@
+/* All kernels for one instruction set and precision, as one table. Included by the kernels_*.c files, which name them. */
+#include "kernels.h"
+
+#if LSTMFAST_X86 || !(defined(LSTMFAST_AVX2) || defined(LSTMFAST_AVX512))
+
+/* System headers first: what follows them is compiled for the instruction set, they are not. */
+#include <math.h>
+#include <string.h>
+#if LSTMFAST_X86
+#include <immintrin.h>
+#endif
+
+#if defined(LSTMFAST_AVX512)
+#define ISA_NAME "avx512"
+#define ISA_TARGET "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma"
+#elif defined(LSTMFAST_AVX2)
+#define ISA_NAME "avx2"
+#define ISA_TARGET "avx2,fma"
+#elif defined(__aarch64__)
+#define ISA_NAME "neon"
+#else
+#define ISA_NAME "baseline"
+#endif
+
+/* MSVC needs no target: it compiles any intrinsic. */
+#if defined(ISA_TARGET) && defined(__clang__)
+#pragma clang attribute push(__attribute__((target(ISA_TARGET))), apply_to = function)
+#elif defined(LSTMFAST_AVX512) && defined(__GNUC__)
+#pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma") /* GCC expands no macro here */
+#elif defined(LSTMFAST_AVX2) && defined(__GNUC__)
+#pragma GCC target("avx2,fma")
+#endif
+
+#include "dense.h"
+#include "optimizers.h"
+#include "recurrent.h"
+
+static void evaluate(int function, const void *x, void *y, ptrdiff_t n) {
+    for (ptrdiff_t i = 0; i < n; i += VL) {
+        vec value = v_load_lanes((const real *)x + i, n - i);
+        v_store_lanes((real *)y + i, function ? v_tanh(value) : v_sigmoid(value), n - i);
+    }
+}
+
+const kernel_table KERNEL_TABLE = {
+    .name = ISA_NAME,
+    .lanes = (int)sizeof(vec) / (int)sizeof(real),
+    .tile_rows = TILE_ROWS,
+    .packed_gates_size = packed_gates_size,
+    .packed_gates_transposed_size = packed_gates_transposed_size,
+    .packed_columns_size = packed_columns_size,
+    .pack_gates = pack_gates,
+    .pack_gates_transposed = pack_gates_transposed,
+    .pack_columns = pack_columns,
+    .lstm_forward = lstm_forward,
+    .lstm_backward = lstm_backward,
+    .input_gradient = input_gradient,
+    .weight_gradient_tasks = weight_gradient_tasks,
+    .weight_gradient = weight_gradient,
+    .dense_forward = dense_forward,
+    .dense_weight_gradient_tasks = dense_weight_gradient_tasks,
+    .dense_weight_gradient = dense_weight_gradient,
+    .penalised_gradient = penalised_gradient,
+    .sgd = sgd,
+    .rmsprop = rmsprop,
+    .adam = adam,
+    .evaluate = evaluate,
+};
+
+#if defined(ISA_TARGET) && defined(__clang__)
+#pragma clang attribute pop
+#endif
+#endif

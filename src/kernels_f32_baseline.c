@@ -1,0 +1,2 @@
+#define KERNEL_TABLE lstmfast_f32_baseline
+#include "kernel_table.h"

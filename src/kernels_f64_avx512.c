@@ -1,0 +1,4 @@
+#define LSTMFAST_F64
+#define LSTMFAST_AVX512
+#define KERNEL_TABLE lstmfast_f64_avx512
+#include "kernel_table.h"

@@ -1,0 +1,3 @@
+#define LSTMFAST_F64
+#define KERNEL_TABLE lstmfast_f64_baseline
+#include "kernel_table.h"

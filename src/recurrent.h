@@ -1,0 +1,253 @@
+/* The time loops of a recurrent layer: forward, backward, and the gradients of its input and weights.
+ *
+ * N rows (sequences), T steps, F inputs, H units, S = sum of the lengths; gates i f g o (lstm_cell.h).
+ * A thread calls these for its own rows, over all T, without meeting the others. At each step a block of units is the
+ * outer loop and row tiles the inner one, so that the block's weights stay in L1 while every row uses them; the tile's
+ * sums go straight to the pointwise step, and no gate is written unless the backward pass will read it.
+ */
+#ifndef LSTMFAST_RECURRENT_H
+#define LSTMFAST_RECURRENT_H
+
+#include "kernels.h"
+#include "lstm_cell.h"
+#include "tile.h"
+
+#define STEP_BLOCK 128 /* steps of one outer product: 4 vectors of gradients a step, 32 kB, stay in L1 */
+
+INLINE ptrdiff_t position(const recurrent_call *call, const int64_t *first, ptrdiff_t t, ptrdiff_t r) {
+    return (ptrdiff_t)first[r] + (call->reverse ? (ptrdiff_t)call->lengths[r] - 1 - t : t);
+}
+/* Rows of [begin, end) still alive at time t, as a count; never grows with t. */
+INLINE ptrdiff_t alive(const recurrent_call *call, ptrdiff_t begin, ptrdiff_t end, ptrdiff_t t) {
+    while (end > begin && call->lengths[end - 1] <= t) end--;
+    return end - begin;
+}
+INLINE real *row_at(const void *array, ptrdiff_t row, ptrdiff_t stride) { return (real *)array + row * stride; }
+
+/* One row's places at one time step. c and c_prev start at unit 0, gates at the first block of units. */
+typedef struct {
+    const real *h_prev, *x, *h_mask, *c_prev;
+    real *c, *gates, *h, *y;
+} forward_row;
+
+static void forward_places(const recurrent_call *call, ptrdiff_t t, ptrdiff_t r, forward_row *place) {
+    ptrdiff_t units = call->n_units, padded_units = padded(units);
+    int last = t + 1 == call->lengths[r];
+    place->x = row_at(call->x, position(call, call->x_first, t, r), call->x_stride);
+    place->y = call->y ? row_at(call->y, position(call, call->y_first, t, r), call->y_stride) : NULL;
+    /* The last h is the caller's; those before it are what the next step's product reads, hence masked. */
+    place->h_mask = call->h_mask && !last ? row_at(call->h_mask, r, units) : NULL;
+    if (call->gates) {
+        ptrdiff_t slot = (ptrdiff_t)call->step_base[t] + r, before = t ? (ptrdiff_t)call->step_base[t - 1] + call->n_rows : 0;
+        place->gates = row_at(call->gates, slot, 4 * VL);
+        place->c_prev = row_at(call->c_steps, before + r, padded_units);
+        place->c = row_at(call->c_steps, call->n_rows + slot, padded_units);
+        place->h_prev = row_at(call->h_steps, slot, units);
+        place->h = last ? row_at(call->h, r, units) : row_at(call->h_steps, (ptrdiff_t)call->step_base[t + 1] + r, units);
+    } else {
+        place->gates = NULL;
+        place->c = row_at(call->c_steps, r, padded_units);
+        place->c_prev = place->c;
+        place->h_prev = row_at(call->h_steps, (t & 1) * call->n_rows + r, units);
+        place->h = last ? row_at(call->h, r, units) : row_at(call->h_steps, (~t & 1) * call->n_rows + r, units);
+    }
+}
+
+static void forward_begin(const recurrent_call *call, ptrdiff_t r) {
+    ptrdiff_t units = call->n_units;
+    real *h = row_at(call->h_steps, r, units), *c = row_at(call->c_steps, r, padded(units));
+    memset(h, 0, (size_t)units * sizeof(real));
+    memset(c, 0, (size_t)padded(units) * sizeof(real));
+    if (call->h0) memcpy(h, row_at(call->h0, r, units), (size_t)units * sizeof(real));
+    if (call->c0) memcpy(c, row_at(call->c0, r, units), (size_t)units * sizeof(real));
+    for (ptrdiff_t u = 0; call->h_mask && u < units; u++) h[u] *= row_at(call->h_mask, r, units)[u];
+}
+
+/* One block of units for one tile of m rows: the product, then the cell. */
+static void forward_tile(const recurrent_call *call, const forward_row *rows, int m, ptrdiff_t block) {
+    operand a[2] = {{.n = call->n_inputs, .repeats = 1}, {.n = call->n_units, .repeats = 1}};
+    ALIGNED real z[TILE_ROWS * 4 * VL];
+    ptrdiff_t unit = block * VL, lanes = call->n_units - unit;
+    for (int r = 0; r < m; r++) {
+        a[0].row[r] = rows[r].x;
+        a[1].row[r] = rows[r].h_prev;
+    }
+    PRODUCT[m - 1][3](a, 2, row_at(call->weights, unit, 4 * (1 + call->n_inputs + call->n_units)), z);
+    for (int r = 0; r < m; r++) {
+        const forward_row *place = rows + r;
+        real *gates = z + r * 4 * VL;
+        vec h = lstm_cell_forward(gates, place->c_prev + unit, place->c + unit);
+        if (place->gates) memcpy(row_at(place->gates, block * call->n_steps, 4 * VL), gates, 4 * VL * sizeof(real));
+        if (place->y) v_store_lanes(place->y + unit, h, lanes);
+        if (place->h_mask) h = v_mul(h, v_load_lanes(place->h_mask + unit, lanes));
+        v_store_lanes(place->h + unit, h, lanes);
+    }
+}
+
+static void lstm_forward(const recurrent_call *call, ptrdiff_t row_begin, ptrdiff_t row_end) {
+    for (ptrdiff_t begin = row_begin; begin < row_end; begin += BLOCK_ROWS) {
+        ptrdiff_t end = min_size(begin + BLOCK_ROWS, row_end), n;
+        forward_row rows[BLOCK_ROWS];
+        for (ptrdiff_t r = begin; r < end; r++) forward_begin(call, r);
+        for (ptrdiff_t t = 0; (n = alive(call, begin, end, t)) > 0; t++) {
+            for (ptrdiff_t r = 0; r < n; r++) forward_places(call, t, begin + r, rows + r);
+            for (ptrdiff_t block = 0; block * VL < call->n_units; block++)
+                for (ptrdiff_t tile = 0; tile < n_tiles(n); tile++) {
+                    ptrdiff_t first = tile_begin(n, tile);
+                    forward_tile(call, rows + first, (int)(tile_begin(n, tile + 1) - first), block);
+                }
+            for (ptrdiff_t r = 0; r < n; r++)
+                if (t + 1 == call->lengths[begin + r])
+                    memcpy(row_at(call->c, begin + r, call->n_units), rows[r].c, (size_t)call->n_units * sizeof(real));
+        }
+    }
+}
+
+/* The gradients of z at time t for rows [row, row + m), as the left operand of a product with transposed weights. */
+INLINE operand gate_gradients(const recurrent_call *call, ptrdiff_t t, ptrdiff_t row, int m) {
+    operand a = {.n = 4 * VL, .repeats = ceil_div(call->n_units, VL), .stride = call->n_steps * 4 * VL};
+    for (int r = 0; r < m; r++) a.row[r] = row_at(call->gates, (ptrdiff_t)call->step_base[t] + row + r, 4 * VL);
+    return a;
+}
+
+/* dh of time t from the step after it (all rows of the tile are alive there, or none), then through the cell. */
+static void backward_tile(const recurrent_call *call, ptrdiff_t t, ptrdiff_t row, int m, int has_next, ptrdiff_t panel) {
+    ptrdiff_t units = call->n_units, padded_units = padded(units);
+    int nv = panel_vectors(units, panel);
+    ALIGNED real dh_next[TILE_ROWS * 4 * VL] = {0};
+    if (has_next) {
+        operand a = gate_gradients(call, t + 1, row, m);
+        PRODUCT[m - 1][nv - 1](&a, 1, (const real *)call->weights_h_t + panel_offset(4 * padded_units, panel), dh_next);
+    }
+    for (int i = 0; i < m; i++) {
+        ptrdiff_t r = row + i, slot = (ptrdiff_t)call->step_base[t] + r;
+        ptrdiff_t before = t ? (ptrdiff_t)call->step_base[t - 1] + call->n_rows : 0;
+        int last = t + 1 == call->lengths[r];
+        for (int v = 0; v < nv; v++) {
+            ptrdiff_t block = panel * 4 + v, unit = block * VL, lanes = units - unit;
+            vec dh = v_load(dh_next + (i * nv + v) * VL);
+            if (call->h_mask && has_next) dh = v_mul(dh, v_load_lanes(row_at(call->h_mask, r, units) + unit, lanes));
+            if (call->dy) {
+                const real *dy = row_at(call->dy, position(call, call->y_first, t, r), call->dy_stride);
+                dh = v_add(dh, v_load_lanes(dy + unit, lanes));
+            }
+            if (call->dh && last) dh = v_add(dh, v_load_lanes(row_at(call->dh, r, units) + unit, lanes));
+            lstm_cell_backward(row_at(call->gates, block * call->n_steps + slot, 4 * VL),
+                               row_at(call->c_steps, before + r, padded_units) + unit,
+                               row_at(call->c_steps, call->n_rows + slot, padded_units) + unit, dh,
+                               row_at(call->dc_carry, r, padded_units) + unit);
+        }
+    }
+}
+
+static void backward_rows(const recurrent_call *call, ptrdiff_t t, ptrdiff_t begin, ptrdiff_t end, int has_next) {
+    for (ptrdiff_t panel = 0; panel < n_panels(call->n_units); panel++)
+        for (ptrdiff_t tile = 0, n = end - begin; tile < n_tiles(n); tile++) {
+            ptrdiff_t first = tile_begin(n, tile);
+            backward_tile(call, t, begin + first, (int)(tile_begin(n, tile + 1) - first), has_next, panel);
+        }
+}
+
+/* dh0 = dz(0) U^T, masked as h0 was. */
+static void initial_h_gradient(const recurrent_call *call, ptrdiff_t begin, ptrdiff_t end) {
+    ptrdiff_t units = call->n_units;
+    for (ptrdiff_t r = begin; r < end; r++) {
+        operand a = gate_gradients(call, 0, r, 1);
+        for (ptrdiff_t panel = 0; panel < n_panels(units); panel++) {
+            int nv = panel_vectors(units, panel);
+            ALIGNED real dh[4 * VL];
+            PRODUCT[0][nv - 1](&a, 1, (const real *)call->weights_h_t + panel_offset(4 * padded(units), panel), dh);
+            for (ptrdiff_t j = 0, unit = panel * 4 * VL; j < nv * VL && unit + j < units; j++)
+                row_at(call->dh0, r, units)[unit + j] =
+                    call->h_mask ? dh[j] * row_at(call->h_mask, r, units)[unit + j] : dh[j];
+        }
+    }
+}
+
+static void lstm_backward(const recurrent_call *call, ptrdiff_t row_begin, ptrdiff_t row_end) {
+    ptrdiff_t units = call->n_units, padded_units = padded(units);
+    for (ptrdiff_t begin = row_begin; begin < row_end; begin += BLOCK_ROWS) {
+        ptrdiff_t end = min_size(begin + BLOCK_ROWS, row_end);
+        for (ptrdiff_t r = begin; r < end; r++) {
+            real *carry = row_at(call->dc_carry, r, padded_units);
+            memset(carry, 0, (size_t)padded_units * sizeof(real));
+            if (call->dc) memcpy(carry, row_at(call->dc, r, units), (size_t)units * sizeof(real));
+        }
+        for (ptrdiff_t t = (ptrdiff_t)call->lengths[begin] - 1; t >= 0; t--) {
+            ptrdiff_t n_next = alive(call, begin, end, t + 1), n = alive(call, begin, end, t);
+            backward_rows(call, t, begin, begin + n_next, 1);
+            backward_rows(call, t, begin + n_next, begin + n, 0);
+        }
+        if (call->dh0) initial_h_gradient(call, begin, end);
+        for (ptrdiff_t r = begin; call->dc0 && r < end; r++)
+            memcpy(row_at(call->dc0, r, units), row_at(call->dc_carry, r, padded_units), (size_t)units * sizeof(real));
+    }
+}
+
+/* dx = dz W^T, in its own pass: the two directions of a layer add to the same dx, one after the other. */
+static void input_gradient(const recurrent_call *call, ptrdiff_t row_begin, ptrdiff_t row_end) {
+    ptrdiff_t n_rows_k = 4 * padded(call->n_units), n;
+    for (ptrdiff_t t = 0; (n = alive(call, row_begin, row_end, t)) > 0; t++)
+        for (ptrdiff_t panel = 0; panel < n_panels(call->n_inputs); panel++) {
+            int nv = panel_vectors(call->n_inputs, panel);
+            const real *weights = (const real *)call->weights_x_t + panel_offset(n_rows_k, panel);
+            for (ptrdiff_t tile = 0; tile < n_tiles(n); tile++) {
+                ptrdiff_t row = row_begin + tile_begin(n, tile);
+                int m = (int)(row_begin + tile_begin(n, tile + 1) - row);
+                ALIGNED real out[TILE_ROWS * 4 * VL];
+                operand a = gate_gradients(call, t, row, m);
+                PRODUCT[m - 1][nv - 1](&a, 1, weights, out);
+                for (int i = 0; i < m; i++)
+                    for (int v = 0; v < nv; v++) {
+                        ptrdiff_t column = (panel * 4 + v) * VL, lanes = call->n_inputs - column;
+                        real *dx = row_at(call->dx, position(call, call->y_first, t, row + i), call->dx_stride) + column;
+                        vec value = v_load(out + (i * nv + v) * VL);
+                        if (call->dx_accumulate) value = v_add(value, v_load_lanes(dx, lanes));
+                        v_store_lanes(dx, value, lanes);
+                    }
+            }
+        }
+}
+
+/* ---- weight gradients: [x, h_prev, 1]^T dz. A task is one tile of rows of them for one block of units; it sums over
+ * all S steps in slot order, so the result does not depend on who does which task. ---- */
+
+static ptrdiff_t weight_gradient_tasks(const recurrent_call *call) {
+    return ceil_div(call->n_units, VL) * (n_tiles(call->n_inputs) + n_tiles(call->n_units) + 1);
+}
+
+INLINE void weight_gradient_task(const recurrent_call *call, ptrdiff_t task, ptrdiff_t slot, ptrdiff_t n,
+                                 const real *const *x, const real *const *h, const real *const *ones) {
+    ptrdiff_t x_tiles = n_tiles(call->n_inputs), h_tiles = n_tiles(call->n_units);
+    ptrdiff_t block = task / (x_tiles + h_tiles + 1), tile = task % (x_tiles + h_tiles + 1), size;
+    const real *const *a;
+    void *out;
+    if (tile < x_tiles) {
+        a = x, size = call->n_inputs, out = call->dkernel;
+    } else if ((tile -= x_tiles) < h_tiles) {
+        a = h, size = call->n_units, out = call->drecurrent_kernel;
+    } else {
+        a = ones, size = 1, tile = 0, out = call->dbias;
+    }
+    ptrdiff_t first = tile_begin(size, tile), m = tile_begin(size, tile + 1) - first;
+    ptrdiff_t left = call->n_units - block * VL, lanes[4] = {left, left, left, left};
+    OUTER[m - 1][3](a, first, n, row_at(call->gates, block * call->n_steps + slot, 4 * VL), 4 * VL,
+                    row_at(out, first, 4 * call->n_units) + block * VL, 4 * call->n_units, call->n_units, lanes);
+}
+
+static void weight_gradient(const recurrent_call *call, ptrdiff_t task_begin, ptrdiff_t task_end) {
+    static const real one = 1;
+    const real *x[STEP_BLOCK], *h[STEP_BLOCK], *ones[STEP_BLOCK];
+    ptrdiff_t t = 0, r = 0;
+    for (ptrdiff_t slot = 0; slot < call->n_steps; slot += STEP_BLOCK) {
+        ptrdiff_t n = min_size(STEP_BLOCK, call->n_steps - slot);
+        for (ptrdiff_t s = 0; s < n; s++, r++) {
+            if (slot + s == call->step_base[t + 1]) t++, r = 0;
+            x[s] = row_at(call->x, position(call, call->x_first, t, r), call->x_stride);
+            h[s] = row_at(call->h_steps, slot + s, call->n_units);
+            ones[s] = &one;
+        }
+        for (ptrdiff_t task = task_begin; task < task_end; task++) weight_gradient_task(call, task, slot, n, x, h, ones);
+    }
+}
+#endif

@@ -1,0 +1,185 @@
+/* The two register tiles that every product of the library runs on, and the packed layouts they read.
+ *
+ * product:  out[r][v] = start[v] + sum_k a[r][k] * w[k][v]     r < m <= TILE_ROWS rows, v < nv <= 4 vectors
+ * outer:    out[r][v] += sum_s a[s][r] * d[s][v]               the gradient of w
+ *
+ * The accumulators stay in registers for the whole sum. A row adds its terms in the same order whatever m is, and each
+ * term is one fused multiply-add: results do not depend on which rows share a tile, hence not on batch, order or threads.
+ *
+ * Packed weights ("panels") hold, for 4 vectors of columns at a time, one vector-aligned row `start` (the bias) and then
+ * one row for each k. A panel is read once, front to back. Columns past the end are zeros.
+ */
+#ifndef LSTMFAST_TILE_H
+#define LSTMFAST_TILE_H
+
+#include "simd.h"
+
+/* Rows of the left operand. Each row is `repeats` runs of n values, `stride` apart. */
+typedef struct {
+    const real *row[TILE_ROWS];
+    ptrdiff_t n, repeats, stride;
+} operand;
+
+INLINE ptrdiff_t min_size(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
+INLINE ptrdiff_t ceil_div(ptrdiff_t a, ptrdiff_t b) { return (a + b - 1) / b; }
+
+/* A range of n items cut into tiles of at most TILE_ROWS, as even as possible: 7 rows are 4 + 3, not 6 + 1. */
+INLINE ptrdiff_t n_tiles(ptrdiff_t n) { return ceil_div(n, TILE_ROWS); }
+INLINE ptrdiff_t tile_begin(ptrdiff_t n, ptrdiff_t tile) {
+    ptrdiff_t tiles = n_tiles(n), size = n / tiles, larger = n % tiles;
+    return tile * size + min_size(tile, larger);
+}
+
+INLINE void product(const int m, const int nv, const operand *a, int n_operands, const real *panel, real *out) {
+    vec sum[TILE_ROWS][4];
+    UNROLL for (int r = 0; r < m; r++)
+        UNROLL for (int v = 0; v < nv; v++) sum[r][v] = v_load(panel + v * VL);
+    const real *w = panel + nv * VL;
+    for (const operand *end = a + n_operands; a < end; a++) {
+        for (ptrdiff_t repeat = 0; repeat < a->repeats; repeat++) {
+            const real *row[TILE_ROWS];
+            UNROLL for (int r = 0; r < m; r++) row[r] = a->row[r] + repeat * a->stride;
+            for (ptrdiff_t k = 0, n = a->n; k < n; k++, w += nv * VL) {
+                vec column[4];
+                UNROLL for (int v = 0; v < nv; v++) column[v] = v_load(w + v * VL);
+                UNROLL for (int r = 0; r < m; r++) {
+                    vec value = v_set(row[r][k]);
+                    UNROLL for (int v = 0; v < nv; v++) sum[r][v] = v_fma(column[v], value, sum[r][v]);
+                }
+            }
+        }
+    }
+    UNROLL for (int r = 0; r < m; r++)
+        UNROLL for (int v = 0; v < nv; v++) v_store(out + (r * nv + v) * VL, sum[r][v]);
+}
+
+/* a: n pointers, of which values [r] are taken; d: rows d_stride apart; vector v goes to out + v * v_stride, its first
+ * lanes[v] lanes, rows out_stride apart. */
+INLINE void outer(const int m, const int nv, const real *const *a, ptrdiff_t a_offset, ptrdiff_t n, const real *d,
+                  ptrdiff_t d_stride, real *out, ptrdiff_t out_stride, ptrdiff_t v_stride, const ptrdiff_t *lanes) {
+    vec sum[TILE_ROWS][4];
+    UNROLL for (int r = 0; r < m; r++)
+        UNROLL for (int v = 0; v < nv; v++) sum[r][v] = v_set(0);
+    for (ptrdiff_t s = 0; s < n; s++, d += d_stride) {
+        const real *values = a[s] + a_offset;
+        vec column[4];
+        UNROLL for (int v = 0; v < nv; v++) column[v] = v_load(d + v * VL);
+        UNROLL for (int r = 0; r < m; r++) {
+            vec value = v_set(values[r]);
+            UNROLL for (int v = 0; v < nv; v++) sum[r][v] = v_fma(column[v], value, sum[r][v]);
+        }
+    }
+    UNROLL for (int r = 0; r < m; r++)
+        UNROLL for (int v = 0; v < nv; v++) {
+            real *place = out + r * out_stride + v * v_stride;
+            v_store_lanes(place, v_add(v_load_lanes(place, lanes[v]), sum[r][v]), lanes[v]);
+        }
+}
+
+/* One compiled body for each (m, nv): the loops above are unrolled and their sums kept in registers. */
+#define DEFINE_TILE(m, nv)                                                                                      \
+    static void product_##m##_##nv(const operand *a, int n_operands, const real *panel, real *out) {            \
+        product(m, nv, a, n_operands, panel, out);                                                              \
+    }                                                                                                           \
+    static void outer_##m##_##nv(const real *const *a, ptrdiff_t a_offset, ptrdiff_t n, const real *d,          \
+                                 ptrdiff_t d_stride, real *out, ptrdiff_t out_stride, ptrdiff_t v_stride,       \
+                                 const ptrdiff_t *lanes) {                                                      \
+        outer(m, nv, a, a_offset, n, d, d_stride, out, out_stride, v_stride, lanes);                            \
+    }
+#define DEFINE_TILES(m) DEFINE_TILE(m, 1) DEFINE_TILE(m, 2) DEFINE_TILE(m, 3) DEFINE_TILE(m, 4)
+#define TILE_NAMES(kind, m) {kind##_##m##_1, kind##_##m##_2, kind##_##m##_3, kind##_##m##_4}
+
+typedef void (*product_tile)(const operand *, int, const real *, real *);
+typedef void (*outer_tile)(const real *const *, ptrdiff_t, ptrdiff_t, const real *, ptrdiff_t, real *, ptrdiff_t,
+                           ptrdiff_t, const ptrdiff_t *);
+
+DEFINE_TILES(1) DEFINE_TILES(2) DEFINE_TILES(3)
+#if TILE_ROWS == 6
+DEFINE_TILES(4) DEFINE_TILES(5) DEFINE_TILES(6)
+#define TILE_TABLE(kind)                                                                                        \
+    {TILE_NAMES(kind, 1), TILE_NAMES(kind, 2), TILE_NAMES(kind, 3), TILE_NAMES(kind, 4), TILE_NAMES(kind, 5),   \
+     TILE_NAMES(kind, 6)}
+#else
+#define TILE_TABLE(kind) {TILE_NAMES(kind, 1), TILE_NAMES(kind, 2), TILE_NAMES(kind, 3)}
+#endif
+/* [m - 1][nv - 1] */
+static const product_tile PRODUCT[TILE_ROWS][4] = TILE_TABLE(product);
+static const outer_tile OUTER[TILE_ROWS][4] = TILE_TABLE(outer);
+
+/* ---- packed layouts ---- */
+
+INLINE ptrdiff_t padded(ptrdiff_t n) { return ceil_div(n, VL) * VL; }
+INLINE ptrdiff_t n_panels(ptrdiff_t n_columns) { return ceil_div(n_columns, 4 * VL); }
+INLINE int panel_vectors(ptrdiff_t n_columns, ptrdiff_t panel) {
+    return (int)min_size(4, ceil_div(n_columns, VL) - 4 * panel);
+}
+/* Every panel before this one holds 4 vectors. */
+INLINE ptrdiff_t panel_offset(ptrdiff_t n_rows, ptrdiff_t panel) { return panel * 4 * VL * (1 + n_rows); }
+
+/* Columns of an (n_rows, n_columns) matrix with any strides. */
+static ptrdiff_t packed_columns_size(ptrdiff_t n_rows, ptrdiff_t n_columns) { return padded(n_columns) * (1 + n_rows); }
+static void pack_columns(const void *matrix, ptrdiff_t row_stride, ptrdiff_t column_stride, const void *bias,
+                         ptrdiff_t n_rows, ptrdiff_t n_columns, void *packed) {
+    const real *source = matrix, *start = bias;
+    real *out = packed;
+    for (ptrdiff_t panel = 0; panel < n_panels(n_columns); panel++) {
+        ptrdiff_t first = panel * 4 * VL, width = panel_vectors(n_columns, panel) * VL;
+        ptrdiff_t n = min_size(width, n_columns - first);
+        memset(out, 0, (size_t)width * sizeof(real));
+        for (ptrdiff_t j = 0; start && j < n; j++) out[j] = start[first + j];
+        out += width;
+        for (ptrdiff_t k = 0; k < n_rows; k++, out += width) {
+            const real *row = source + k * row_stride + first * column_stride;
+            for (ptrdiff_t j = 0; j < n; j++) out[j] = row[j * column_stride];
+            for (ptrdiff_t j = n; j < width; j++) out[j] = 0;
+        }
+    }
+}
+
+/* The 4 gates of VL units, side by side: [block of units][bias, then k over inputs and hidden][gate][VL]. */
+static ptrdiff_t packed_gates_size(ptrdiff_t n_inputs, ptrdiff_t n_units) {
+    return 4 * padded(n_units) * (1 + n_inputs + n_units);
+}
+INLINE real *pack_gate_row(const real *row, ptrdiff_t first, ptrdiff_t n_units, real *out) {
+    ptrdiff_t n = min_size(VL, n_units - first);
+    for (int gate = 0; gate < 4; gate++, out += VL) {
+        const real *units = row + gate * n_units + first;
+        for (ptrdiff_t j = 0; j < n; j++) out[j] = units[j];
+        for (ptrdiff_t j = n; j < VL; j++) out[j] = 0;
+    }
+    return out;
+}
+static void pack_gates(const void *kernel, const void *recurrent_kernel, const void *bias, ptrdiff_t n_inputs,
+                       ptrdiff_t n_units, void *packed) {
+    const real *w = kernel, *u = recurrent_kernel, *b = bias;
+    real *out = packed;
+    for (ptrdiff_t first = 0; first < n_units; first += VL) {
+        out = pack_gate_row(b, first, n_units, out);
+        for (ptrdiff_t k = 0; k < n_inputs; k++) out = pack_gate_row(w + k * 4 * n_units, first, n_units, out);
+        for (ptrdiff_t k = 0; k < n_units; k++) out = pack_gate_row(u + k * 4 * n_units, first, n_units, out);
+    }
+}
+
+/* The transpose of an (n_columns, 4H) matrix whose 4H runs as saved gates do: [block of units][gate][VL]. */
+static ptrdiff_t packed_gates_transposed_size(ptrdiff_t n_units, ptrdiff_t n_columns) {
+    return packed_columns_size(4 * padded(n_units), n_columns);
+}
+static void pack_gates_transposed(const void *matrix, ptrdiff_t n_columns, ptrdiff_t n_units, void *packed) {
+    const real *source = matrix;
+    real *out = packed;
+    for (ptrdiff_t panel = 0; panel < n_panels(n_columns); panel++) {
+        ptrdiff_t first = panel * 4 * VL, width = panel_vectors(n_columns, panel) * VL;
+        ptrdiff_t n = min_size(width, n_columns - first);
+        memset(out, 0, (size_t)(width * (1 + 4 * padded(n_units))) * sizeof(real));
+        for (ptrdiff_t j = 0; j < n; j++) {
+            const real *row = source + (first + j) * 4 * n_units;
+            for (int gate = 0; gate < 4; gate++)
+                for (ptrdiff_t unit = 0; unit < n_units; unit++) {
+                    ptrdiff_t k = (unit / VL * 4 + gate) * VL + unit % VL;
+                    out[(1 + k) * width + j] = row[gate * n_units + unit];
+                }
+        }
+        out += width * (1 + 4 * padded(n_units));
+    }
+}
+#endif
