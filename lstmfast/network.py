@@ -11,7 +11,7 @@ import numpy as np
 
 from . import _core
 from .layers import LSTM, Dense
-from .layers.parameters import check_dtype
+from .layers.parameters import check_dtype, check_size
 from .workspace import Workspace
 
 POOLINGS = ("last", "mean", "max")
@@ -100,6 +100,21 @@ class Network:
             size = units
         self._flatten()
 
+    @staticmethod
+    def count_parameters(n_features, hidden_layer_sizes, n_outputs, *, bidirectional, pooling, dense_layer_sizes, dtype):
+        """Number of parameters of a network of this description, without building it."""
+        total, size = 0, check_size(n_features, "n_features")
+        directions = 2 if bidirectional else 1
+        for units in hidden_layer_sizes:
+            units = check_size(units, "each of hidden_layer_sizes")
+            total += directions * 4 * units * (size + units + 1)
+            size = directions * units
+        for units in (*dense_layer_sizes, n_outputs):
+            units = check_size(units, "each of dense_layer_sizes")
+            total += units * (size + 1)
+            size = units
+        return total
+
     @property
     def float64(self):
         return self.dtype == np.float64
@@ -128,6 +143,18 @@ class Network:
                 arrays[name] = self.parameters[place].reshape(shape)
                 grads[name] = self.gradients[place].reshape(shape)
             holder.bind(arrays, grads)
+
+    def named_parameters(self):
+        """Views of the parameters, by names such as "0.kernel", "0.backward.bias", "1.weight": the layer's number,
+        the direction of a bidirectional layer, the parameter."""
+        named = {}
+        for number, layer in enumerate([*self.layers, *self.dense]):
+            directions = getattr(layer, "directions", [layer])
+            labels = ("forward.", "backward.") if len(directions) == 2 else ("",)
+            for direction, label in zip(directions, labels, strict=True):
+                for name, array in direction.arrays.items():
+                    named[f"{number}.{label}{name}"] = array
+        return named
 
     def initialize(self, rng):
         """Draw new parameters from a numpy Generator."""

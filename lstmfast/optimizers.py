@@ -39,6 +39,11 @@ class Optimizer:
         self.first = np.zeros_like(network.parameters)
         self.second = np.zeros_like(network.parameters)
 
+    def go_on_from(self, other):
+        """Take over the moments of an earlier optimiser of the same network, if its solver was the same."""
+        if other.solver == self.solver and other.first.dtype == self.first.dtype:
+            self.n_steps, self.first, self.second = other.n_steps, other.first.copy(), other.second.copy()
+
     def penalise(self, network):
         """Adds the penalty's gradient; returns the norm of the whole gradient and the penalty."""
         squared_norm, penalty = _core.penalised_gradient(

@@ -14,7 +14,7 @@ the same of 1-D entries                                  n univariate sequences 
 
 An entry may be whatever ``np.asarray`` or a table makes 1-D or 2-D. The one ambiguous case is a list of equally
 long 1-D entries: when all of them are plain lists or tuples it is 2-D, as everywhere in scikit-learn; as soon as one
-is an array it is a list of univariate sequences, whose lengths may differ at predict. So ``X.tolist()`` means what X does.
+is an array it is a list of univariate sequences, whose lengths may differ at predict. ``X.tolist()`` is read as X is.
 
 ``n_features_in_`` is F, but T for the layout "2d", where scikit-learn's own checks and feature names apply.
 
@@ -36,7 +36,7 @@ CHUNK = 1 << 16
 class Sequences:
     """Sequences of any lengths, one after the other in one array.
 
-    Attributes
+    Parameters
     ----------
     steps : ndarray of shape (n_steps, n_features)
         All steps: C-contiguous, aligned, native float32 or float64. Never write to it: it may be X's own memory.
@@ -138,10 +138,7 @@ def check_sequences(X, *, dtype, estimator=None, reset=True):
     [5, 9]
     """
     by = "" if estimator is None else f" by {type(estimator).__name__}"
-    if is_list(X):
-        sequences = _pack_list(list(X), dtype, by)
-    else:
-        sequences = _pack_array(as_numbers(X, "X", dtype), dtype, by)
+    sequences = _pack_list(list(X), dtype, by) if is_list(X) else _pack_array(as_numbers(X, "X", dtype), dtype, by)
     if estimator is not None:
         _check_features(estimator, X, sequences, reset)
     return sequences

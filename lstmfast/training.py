@@ -22,6 +22,10 @@ class History:
     validation_scores: list = field(default_factory=list)
     stop_reason: str | None = None
 
+    def copy(self):
+        """A history that can grow apart from this one."""
+        return History(list(self.loss_curve), list(self.grad_norm_curve), list(self.validation_scores))
+
 
 @dataclass
 class Options:
@@ -69,12 +73,13 @@ class Trainer:
     def run(self, sequences, targets, weights):
         """Train until something says stop; sets `history.stop_reason`.
 
-        targets (n, ...) and weights (n,) belong to the sequences. The network is usable after every way out, by an
+        targets (n, ...) and weights (n,) belong to the sequences; of the weights only their ratios count. The network is usable after every way out, by an
         exception too: parameters are whole after each batch, and finite.
         """
         options, history, network = self.options, self.history, self.network
-        n = len(sequences)
-        n_batches = -(-n // min(options.batch_size, n))
+        # Mean 1 over all sequences, so that a batch of light ones takes a smaller step than a batch of heavy ones.
+        weights = (weights / weights.mean()).astype(network.dtype)
+        n_batches = -(-len(sequences) // options.batch_size)
         self.started, self.total_steps, self.step = time.perf_counter(), options.max_iter * n_batches, 0
         best, best_parameters, stale, history.stop_reason = -np.inf, None, 0, None
         try:
@@ -84,7 +89,9 @@ class Trainer:
                     if not self._epoch(sequences, targets, weights):
                         break
                     if not np.isfinite(network.parameters).all():
-                        self._diverged(before)
+                        network.parameters[...] = before
+                        network.parameters_changed()
+                        self._diverged()
                         break
                     quality = -history.loss_curve[-1]
                     if self.validation_score is not None:
@@ -115,29 +122,26 @@ class Trainer:
         return rate / self.rate_divisor
 
     def _epoch(self, sequences, targets, weights):
-        """One pass over the data; False if it did not end."""
-        options, history, network = self.options, self.history, self.network
+        """One pass over the data, cut short by max_time; False if it diverged."""
+        options, history = self.options, self.history
         n = len(sequences)
         order = self.rng.permutation(n) if options.shuffle else np.arange(n)
-        total_weight, total_loss, total_norm = weights.sum(dtype=np.float64), 0.0, 0.0
-        starts = range(0, n, options.batch_size)
-        for start in starts:
+        total_loss = total_norm = 0.0
+        n_seen = n_batches = 0
+        for start in range(0, n, options.batch_size):
             rows = order[start : start + options.batch_size]
-            batch_weight = weights[rows].sum(dtype=np.float64)
-            if batch_weight > 0:
-                loss, norm, penalty = self._batch(sequences, rows, targets[rows], weights[rows] / batch_weight)
-                if not np.isfinite(norm + loss):
-                    self._diverged(None)
-                    return False
-                total_loss += (loss + penalty) * batch_weight / total_weight
-                total_norm += norm / len(starts)
-            self.step += 1
+            loss, norm, penalty = self._batch(sequences, rows, targets[rows], weights[rows] / len(rows))
+            if not np.isfinite(norm + loss):
+                self._diverged()
+                return False
+            total_loss += (loss + penalty) * len(rows)
+            total_norm += norm
+            n_seen, n_batches, self.step = n_seen + len(rows), n_batches + 1, self.step + 1
             if options.max_time is not None and time.perf_counter() - self.started >= options.max_time:
                 history.stop_reason = "max_time"
-                if start + options.batch_size < n:
-                    return False
-        history.loss_curve.append(total_loss)
-        history.grad_norm_curve.append(total_norm)
+                break
+        history.loss_curve.append(total_loss / n_seen)
+        history.grad_norm_curve.append(total_norm / n_batches)
         return True
 
     def _batch(self, sequences, rows, targets, weights):
@@ -147,18 +151,15 @@ class Trainer:
         if options.dropout > 0 or options.recurrent_dropout > 0:
             masks = network.draw_masks(self.rng, len(rows), options.dropout, options.recurrent_dropout)
         loss = network.loss_and_gradient(
-            sequences, rows, self.loss, targets, weights.astype(network.dtype, copy=False), masks=masks,
-            workspace=self.workspace, n_threads=options.n_threads,
+            sequences, rows, self.loss, targets, weights, masks=masks, workspace=self.workspace,
+            n_threads=options.n_threads,
         )  # fmt: skip
         norm, penalty = self.optimizer.penalise(network)
         if np.isfinite(norm):
             self.optimizer.step(network, self._rate(), norm)
         return loss, norm, penalty
 
-    def _diverged(self, parameters):
-        if parameters is not None:
-            self.network.parameters[...] = parameters
-            self.network.parameters_changed()
+    def _diverged(self):
         self.history.stop_reason = "diverged"
         warnings.warn(
             f"Training diverged in epoch {len(self.history.loss_curve) + 1}: the loss or its gradient is not finite. "

@@ -25,13 +25,18 @@ class Direction(Trainable):
         )
 
     def initialize(self, rng):
-        """Glorot uniform kernel, orthogonal recurrent kernel, zero bias but 1 for the forget gates, as Keras does.
+        """For each gate a Glorot uniform kernel and an orthogonal recurrent kernel; bias 0, but 1 for the forget gate.
+
+        Keras draws the four gates as one wide matrix, which makes all of them too small: Glorot's limit then counts
+        the other gates' units among the outputs, and each gate's share of an orthogonal matrix has norm 1/2.
 
         Sources: Glorot & Bengio 2010; Saxe, McClelland & Ganguli 2014; Jozefowicz, Zaremba & Sutskever 2015.
         """
         units = self.hidden_size
-        self.arrays["kernel"][...] = glorot_uniform(rng, self.shapes["kernel"])
-        self.arrays["recurrent_kernel"][...] = orthogonal(rng, self.shapes["recurrent_kernel"])
+        for gate in range(4):
+            columns = slice(gate * units, (gate + 1) * units)
+            self.arrays["kernel"][:, columns] = glorot_uniform(rng, (self.input_size, units))
+            self.arrays["recurrent_kernel"][:, columns] = orthogonal(rng, (units, units))
         self.arrays["bias"][...] = 0
         self.arrays["bias"][units : 2 * units] = 1
         self.forget_packed()

@@ -1,0 +1,195 @@
+"""LSTMClassifier."""
+
+import numpy as np
+from scipy.sparse import issparse
+from sklearn.base import ClassifierMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.model_selection import StratifiedShuffleSplit
+from sklearn.utils.class_weight import compute_sample_weight
+from sklearn.utils.multiclass import check_classification_targets, type_of_target
+from sklearn.utils.validation import check_array, column_or_1d
+
+from ..losses import SigmoidCrossEntropy, SoftmaxCrossEntropy
+from .base import RecurrentEstimator
+from .sharing import shares_parameters
+
+
+@shares_parameters
+class LSTMClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin, RecurrentEstimator):
+    """Classify sequences with an LSTM network.
+
+    Recurrent layers (Hochreiter & Schmidhuber 1997, with the forget gate of Gers, Schmidhuber & Cummins 2000), pooling
+    over steps, dense layers, softmax; trained on the cross-entropy by backpropagation through time. Sequences may
+    differ in length: they are neither padded nor cut, and what is predicted for one does not depend on the others.
+
+    Parameters
+    ----------
+    {parameters}
+    class_weight : dict, "balanced" or None, default=None
+        Weight of each class in the loss; "balanced": inversely proportional to its frequency. Not for multilabel y.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        The labels; for a multilabel y the indices of its columns.
+    {attributes}
+
+    See Also
+    --------
+    LSTMRegressor : The same for numbers.
+
+    Examples
+    --------
+    Do the values of a sequence rise or fall? Three sequences of different lengths.
+
+    >>> import numpy as np
+    >>> from lstmfast import LSTMClassifier
+    >>> X = [np.array([1.0, 2.0, 3.0]), np.array([3.0, 1.0]), np.array([2.0, 3.0, 4.0, 5.0])]
+    >>> classifier = LSTMClassifier(8, max_iter=100, learning_rate_init=0.05, random_state=0)
+    >>> classifier.fit(X, ["rise", "fall", "rise"]).predict([np.array([5.0, 3.0, 2.0])])
+    array(['fall'], dtype='<U4')
+    """
+
+    _parameter_constraints = RecurrentEstimator._parameter_constraints | {"class_weight": [dict, "array-like", str, None]}
+
+    def __init__(self, *arguments, class_weight=None, **parameters):
+        super().__init__(*arguments, **parameters)
+        self.class_weight = class_weight
+
+    def partial_fit(self, X, y, classes=None, sample_weight=None):
+        """One epoch on these data, going on from the weights and moments there are.
+
+        Parameters
+        ----------
+        X, y, sample_weight : as in `fit`
+        classes : array-like of shape (n_classes,), default=None
+            All labels that y will ever hold. Needed at the first call, for multilabel y too: its column indices.
+
+        Returns
+        -------
+        self : object
+        """
+        return self._change(lambda draft: draft._partial_fit_classes(X, y, classes, sample_weight))
+
+    def _partial_fit_classes(self, X, y, classes, sample_weight):
+        if not hasattr(self, "_network"):
+            if classes is None:
+                raise ValueError("classes must be passed on the first call to partial_fit.")
+            self.classes_ = _unique_labels(column_or_1d(classes))
+            self._multilabel = y is not None and type_of_target(y).startswith("multilabel")
+        elif classes is not None and not np.array_equal(np.unique(classes), self.classes_):
+            raise ValueError(f"classes={classes} are not those of the first call to partial_fit: {self.classes_}")
+        self._partial_fit(X, y, sample_weight, targets_known=True)
+
+    def _check_targets(self, y, reset):
+        kind = type_of_target(y, input_name="y")
+        multilabel = kind == "multilabel-indicator"
+        if multilabel:
+            y = (y.toarray() if issparse(y) else np.asarray(y)).astype(self.dtype)
+            classes = np.arange(y.shape[1])
+        else:
+            check_classification_targets(y)
+            if kind == "multiclass-multioutput":
+                raise ValueError(
+                    "y with several multiclass columns is not supported: fit one classifier a column "
+                    "(sklearn.multioutput.MultiOutputClassifier), or pass 0/1 indicators for multilabel targets"
+                )
+            y = column_or_1d(y, warn=True)
+            classes = _unique_labels(y)
+        if reset:
+            self.classes_, self._multilabel = classes, multilabel
+        elif multilabel != self._multilabel or not np.isin(classes, self.classes_).all():
+            unknown = "indicators" if multilabel != self._multilabel else classes[~np.isin(classes, self.classes_)]
+            raise ValueError(f"y holds {unknown}, which are not among the classes of the first fit: {self.classes_}")
+        if multilabel and y.shape[1] != len(self.classes_):
+            raise ValueError(f"y must have {len(self.classes_)} columns, one a label, got {y.shape[1]}")
+        return y if multilabel else np.searchsorted(self.classes_, y)
+
+    def _check_weights(self, sample_weight, targets):
+        weights = super()._check_weights(sample_weight, targets)
+        if self.class_weight is None:
+            return weights
+        if self._multilabel:
+            raise ValueError("class_weight is for one label a sequence; weigh multilabel targets by sample_weight")
+        return weights * compute_sample_weight(self.class_weight, self.classes_[targets])
+
+    def _make_loss(self):
+        return SigmoidCrossEntropy() if self._multilabel else SoftmaxCrossEntropy()
+
+    def _count_outputs(self):
+        return len(self.classes_)
+
+    def _validation_score(self, outputs, targets):
+        if self._multilabel:
+            return float(((outputs > 0) == (targets > 0)).all(axis=1).mean())
+        return float((outputs.argmax(axis=1) == targets).mean())
+
+    def _splitter(self, targets, size, random_state):
+        # Each class on both sides, where the numbers allow it.
+        if not self._multilabel:
+            counts = np.bincount(targets)
+            counts = counts[counts > 0]
+            if counts.min() >= 2 and len(counts) <= min(size, len(targets) - size):
+                return StratifiedShuffleSplit(1, test_size=size, random_state=random_state)
+        return super()._splitter(targets, size, random_state)
+
+    def predict(self, X):
+        """Label of each sequence.
+
+        Parameters
+        ----------
+        X : sequences
+            As in `fit`.
+
+        Returns
+        -------
+        y : ndarray of shape (n,), or (n, n_labels) of 0 and 1 for multilabel targets
+        """
+        outputs = self._outputs(X)
+        if self._multilabel:
+            return (outputs > 0).astype(int)
+        return self.classes_[outputs.argmax(axis=1)]
+
+    def predict_proba(self, X):
+        """Probability of each class.
+
+        Parameters
+        ----------
+        X : sequences
+            As in `fit`.
+
+        Returns
+        -------
+        probabilities : ndarray of shape (n, n_classes)
+            Columns in the order of `classes_`. Rows sum to 1; for multilabel targets each entry stands alone.
+        """
+        outputs = self._outputs(X)
+        return self._make_loss().predict(outputs)
+
+    def predict_log_proba(self, X):
+        """Logarithm of `predict_proba`.
+
+        Parameters
+        ----------
+        X : sequences
+            As in `fit`.
+
+        Returns
+        -------
+        log_probabilities : ndarray of shape (n, n_classes)
+        """
+        with np.errstate(divide="ignore"):  # the logarithm of a probability of 0 is -inf
+            return np.log(self.predict_proba(X))
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = True
+        tags.transformer_tags.preserves_dtype = []
+        return tags
+
+
+def _unique_labels(y):
+    try:
+        return np.unique(check_array(y, ensure_2d=False, dtype=None, input_name="y", ensure_min_samples=0))
+    except TypeError as error:
+        kinds = sorted({type(label).__name__ for label in y})
+        raise TypeError(f"labels must be all strings or all numbers, got {kinds}") from error

@@ -1,0 +1,124 @@
+"""One signature and one text for the arguments and attributes that all estimators share."""
+
+import functools
+import inspect
+
+PARAMETERS = """\
+hidden_layer_sizes : int or tuple of int, default=(64,)
+    Units of each recurrent layer, lowest first.
+bidirectional : bool, default=False
+    Let a second set of units read each sequence backwards; a layer then has twice as many outputs.
+pooling : {"last", "mean", "max"}, default="last"
+    How the top recurrent layer's steps become one vector: its output after the last step (of a bidirectional layer,
+    after the last step of each direction), or the mean or maximum over steps.
+dense_layer_sizes : int or tuple of int, default=()
+    Units of relu layers between pooling and output.
+dropout : float in [0, 1), default=0.0
+    Share of each layer's inputs set to 0 while training; one mask a sequence (Gal & Ghahramani 2016).
+recurrent_dropout : float in [0, 1), default=0.0
+    Likewise for the hidden state on its way to the next step.
+alpha : float, default=1e-4
+    Strength of the weight penalty ``alpha * (l1_ratio * sum |w| + (1 - l1_ratio) * sum w^2 / 2)``; biases are free.
+l1_ratio : float in [0, 1], default=0.0
+    Mixture of L1 and L2 in the penalty.
+solver : {"adam", "adamw", "sgd", "rmsprop"}, default="adam"
+    Optimiser. With "adamw" the L2 penalty is decoupled weight decay.
+learning_rate : {"constant", "cosine", "one_cycle", "adaptive", "invscaling"}, default="constant"
+    Schedule, step by step over `max_iter` epochs. "cosine" falls to 0; "one_cycle" rises for 30 % of the steps, then
+    falls; "invscaling" divides by the square root of the step; "adaptive" divides by 5 each time training stalls,
+    until the rate is below 1e-6.
+learning_rate_init : float, default=1e-3
+    Learning rate that the schedule starts from ("one_cycle": its peak).
+momentum : float in [0, 1), default=0.9
+    Of "sgd".
+nesterovs_momentum : bool, default=True
+    Of "sgd".
+beta_1, beta_2 : float in [0, 1), default=0.9, 0.999
+    Decay of the moments in "adam" and "adamw"; beta_2 also that of the squares in "rmsprop".
+epsilon : float, default=1e-8
+    Added to the denominator in "adam", "adamw" and "rmsprop".
+clip_norm : float or None, default=1.0
+    Largest norm of the gradient over all parameters; a longer one is scaled down to it. None: no limit.
+batch_size : int, default=32
+    Sequences a gradient step; all of them if there are fewer.
+max_iter : int, default=200
+    Most passes over the data (epochs).
+tol : float, default=1e-4
+    What counts as better, in units of the loss (or of the validation score with `early_stopping`).
+n_iter_no_change : int, default=10
+    Epochs without anything better after which training stops.
+shuffle : bool, default=True
+    Visit the sequences in a new order each epoch.
+max_time : float or None, default=None
+    Seconds that `fit` may train; it ends after the batch that reaches them.
+early_stopping : bool, default=False
+    Stop when the validation score, instead of the training loss, stops getting better, and keep the best weights.
+validation_fraction : float in (0, 1), default=0.1
+    Share of the training data held out for `early_stopping` where `X_val` is not given.
+warm_start : bool, default=False
+    Let `fit` go on from the weights of the fit before.
+random_state : int, RandomState instance or None, default=None
+    Seed of weights, order, dropout and validation split. The same seed gives the same bits on any number of threads.
+verbose : int, default=0
+    0: silent. 1: a progress bar. 2: a line an epoch.
+n_jobs : int or None, default=None
+    Threads. None: the environment variable OMP_NUM_THREADS, else all CPUs; -1: all CPUs.
+dtype : {"float32", "float64"}, default="float32"
+    Precision of weights and arithmetic.
+callbacks : callable or list of callables, default=None
+    Each is called after each epoch with an object that has the attributes epoch, loss, grad_norm, validation_score,
+    learning_rate and elapsed (seconds). One that returns True stops the fit."""
+
+ATTRIBUTES = """\
+n_features_in_ : int
+    Features of a step; for two-dimensional X, its columns.
+feature_names_in_ : ndarray of shape (n_features_in_,)
+    Column names of X, where it was a data frame.
+layers_ : list
+    The fitted layers, lowest first: `lstmfast.layers.LSTM`, then `lstmfast.layers.Dense`.
+n_layers_ : int
+    Their number.
+n_outputs_ : int
+    Outputs of the network.
+n_parameters_ : int
+    Weights and biases.
+n_iter_ : int
+    Epochs trained, whole ones.
+loss_, best_loss_ : float
+    Training loss of the last epoch, and the smallest; mean over the epoch's batches, penalty included.
+loss_curve_, grad_norm_curve_ : list of float
+    Training loss and mean norm of the gradient (before clipping), for each epoch.
+validation_scores_, best_validation_score_ : list of float, float or None
+    Score on the validation data after each epoch; None without validation data.
+stop_reason_ : {"tol", "max_iter", "max_time", "early_stopping", "callback", "diverged", "interrupted"}
+    Why training ended."""
+
+
+def shares_parameters(cls):
+    """Class decorator for an estimator whose ``__init__`` passes ``**parameters`` on to its base's.
+
+    Its signature then names the base's arguments too, first, so that `get_params`, `clone` and help see them all; and
+    ``{parameters}`` and ``{attributes}`` in its docstring become the shared texts.
+    """
+    own = [
+        parameter
+        for parameter in inspect.signature(cls.__init__).parameters.values()
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY
+    ]
+    original = cls.__init__
+    base = next(base for base in cls.__mro__[1:] if "__init__" in vars(base))
+    inherited = list(inspect.signature(base.__init__).parameters.values())
+
+    @functools.wraps(original)
+    def __init__(self, *args, **parameters):
+        original(self, *args, **parameters)
+
+    __init__.__signature__ = inspect.Signature(inherited + own)
+    cls.__init__ = __init__
+    if cls.__doc__:  # absent under python -OO
+        cls.__doc__ = _insert(_insert(cls.__doc__, "{parameters}", PARAMETERS), "{attributes}", ATTRIBUTES)
+    return cls
+
+
+def _insert(text, mark, block):
+    return text.replace(mark, block.replace("\n", "\n    "))
