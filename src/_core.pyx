@@ -101,8 +101,10 @@ cdef extern from *:
     #else
     #define LSTMFAST_OPENMP 0
     #endif
+    #define LSTMFAST_LITTLE_ENDIAN (*(const unsigned char *)&(const unsigned short){1})
     """
     const bint LSTMFAST_OPENMP
+    const bint LSTMFAST_LITTLE_ENDIAN
 
 # A call whose arithmetic is below this many multiply-adds stays on the calling thread: it ends sooner (about 20 us at
 # 100 GFLOP/s) than a sleeping worker wakes up.
@@ -156,6 +158,16 @@ def tile_rows():
 
 # ---- the door -------------------------------------------------------------------------------------------------------
 
+cdef bint _holds(const Py_buffer *view, char kind):
+    """Whether a buffer holds native values of this kind; NumPy may spell their byte order out."""
+    cdef const char *form = view.format
+    if form == NULL:
+        return False
+    if form[0] == c"@" or form[0] == c"=" or form[0] == (c"<" if LSTMFAST_LITTLE_ENDIAN else c">"):
+        form += 1
+    return form[0] == kind and form[1] == 0
+
+
 cdef void *_rows(object array, str name, bint float64, Py_ssize_t n_rows, Py_ssize_t n_columns, bint writable,
                  Py_ssize_t *stride) except? NULL:
     """Address of an (n_rows, n_columns) array; n_rows = -1: at least one. Rows may be `stride` values apart when
@@ -166,7 +178,7 @@ cdef void *_rows(object array, str name, bint float64, Py_ssize_t n_rows, Py_ssi
         raise TypeError(f"{name} must be an array, got None")
     PyObject_GetBuffer(array, &view, PyBUF_FORMAT | PyBUF_STRIDES | (PyBUF_WRITABLE if writable else 0))
     try:
-        if view.format == NULL or view.format[0] != (c"d" if float64 else c"f") or view.format[1] != 0:
+        if not _holds(&view, c"d" if float64 else c"f"):
             raise TypeError(f"{name} must be an array of native {'float64' if float64 else 'float32'}")
         if view.ndim != 2 or view.shape[1] != n_columns or (n_rows >= 0 and view.shape[0] != n_rows):
             shape = tuple(view.shape[i] for i in range(view.ndim))
@@ -196,7 +208,7 @@ cdef void *_flat(object array, str name, bint float64, Py_ssize_t n, bint writab
         raise TypeError(f"{name} must be an array, got None")
     PyObject_GetBuffer(array, &view, PyBUF_FORMAT | PyBUF_STRIDES | (PyBUF_WRITABLE if writable else 0))
     try:
-        if view.format == NULL or view.format[0] != (c"d" if float64 else c"f") or view.format[1] != 0:
+        if not _holds(&view, c"d" if float64 else c"f"):
             raise TypeError(f"{name} must be an array of native {'float64' if float64 else 'float32'}")
         if view.ndim != 1 or (view.shape[0] < n if at_least else view.shape[0] != n):
             shape = tuple(view.shape[i] for i in range(view.ndim))

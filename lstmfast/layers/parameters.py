@@ -4,6 +4,8 @@ import operator
 
 import numpy as np
 
+from ..sequences import as_numbers, check_finite, to_contiguous
+
 
 def check_size(value, name):
     """A positive int, NumPy's included; bools, floats and strings are refused."""
@@ -44,15 +46,11 @@ class Parameter:
 
     def __set__(self, layer, value):
         target = layer.arrays[self.name]
-        value = np.asarray(value)
+        value = as_numbers(value, self.name)
         if value.shape != target.shape:
             raise ValueError(f"{self.name} must have shape {target.shape}, got {value.shape}")
-        if value.dtype.kind not in "fiub":
-            raise TypeError(f"{self.name} must be real numbers, got dtype {value.dtype}")
-        with np.errstate(all="ignore"):
-            value = value.astype(target.dtype)
-        if not np.isfinite(value).all():
-            raise ValueError(f"{self.name} must be finite in {target.dtype}, got NaN or infinity")
+        value = to_contiguous(value, target.dtype)
+        check_finite(value, self.name)
         np.copyto(target, value)
         layer.forget_packed()
 

@@ -7,6 +7,7 @@ import numpy as np
 from .. import _core
 from ..workspace import Workspace, aligned_empty
 from .initializers import glorot_uniform, orthogonal
+from .padded import Padding, check_array
 from .parameters import Parameter, Trainable, check_dtype, check_size
 
 
@@ -180,6 +181,118 @@ class LSTM:
         if len(self.directions) == 1:
             return self.directions[0].grads
         return {"forward_": self.directions[0].grads, "backward_": self.directions[1].grads}
+
+    # ---- padded arrays: what people call ----
+
+    def forward(self, x, lengths=None, state=None, training=False):
+        """Outputs for n sequences of up to T steps.
+
+        Parameters
+        ----------
+        x : array-like of shape (n, T, F)
+            Steps past a sequence's length are never read.
+        lengths : array-like of int of shape (n,), default=None
+            Steps of each sequence, from 1 to T. None: all have T.
+        state : tuple of two array-likes of shape (n, H), default=None
+            Initial h and c; for a bidirectional layer of shape (n, 2, H). None: zeros.
+        training : bool, default=False
+            Keep what `backward` needs.
+
+        Returns
+        -------
+        y : ndarray of shape (n, T, H), bidirectional (n, T, 2H)
+            Outputs; zero past each length.
+        state : tuple of two ndarrays shaped like the initial ones
+            h and c after each sequence's own last step (of the reverse direction: its first).
+
+        Raises
+        ------
+        ValueError, TypeError
+            If an argument does not have the shape or kind described.
+        """
+        x = check_array(x, "x", (-1, -1, self.input_size), self.dtype)
+        n, n_steps = x.shape[:2]
+        padding = Padding(lengths, n, n_steps)
+        if state is not None:
+            state = self._check_state(state, n, ("h0", "c0"), padding)
+        y, h, c, tape = self.run(
+            padding.batch, x.reshape(n * n_steps, self.input_size), x_first=padding.x_first, state=state,
+            training=training, workspace=Workspace(),
+        )  # fmt: skip
+        self._tape = (tape, padding) if training else None
+        return padding.unpack(y), (padding.unsort_state(h), padding.unsort_state(c))
+
+    def backward(self, dy, dstate=None):
+        """Gradients through the last ``forward(..., training=True)``; `grads` is overwritten.
+
+        Parameters
+        ----------
+        dy : array-like shaped like y
+            Gradient of the outputs.
+        dstate : tuple of two array-likes shaped like the state, default=None
+            Gradient of the final h and c. None: zeros.
+
+        Returns
+        -------
+        dx : ndarray of shape (n, T, F)
+            Gradient of x; zero past each length.
+        dstate : tuple of two ndarrays shaped like the state
+            Gradient of the initial h and c.
+
+        Raises
+        ------
+        RuntimeError
+            If there was no training forward, or it has been used.
+        ValueError, TypeError
+            If an argument does not have the shape or kind described.
+        """
+        if self._tape is None:
+            raise RuntimeError("backward needs a forward(..., training=True) of its own before it")
+        tape, padding = self._tape
+        n, n_steps = padding.shape
+        dy = padding.pack(check_array(dy, "dy", (n, n_steps, self.output_size), self.dtype))
+        dh, dc = (None, None) if dstate is None else self._check_state(dstate, n, ("dh", "dc"), padding)
+        self._tape = None  # the pass overwrites the gates with their gradients
+        for direction in self.directions:
+            for grad in direction.grads.values():
+                grad[...] = 0
+        dx, dh0, dc0 = self.run_backward(tape, dy=dy, dh=dh, dc=dc, state_gradient=True)
+        return padding.unpack(dx), (padding.unsort_state(dh0), padding.unsort_state(dc0))
+
+    def step(self, x, state=None):
+        """One step of n sequences.
+
+        Parameters
+        ----------
+        x : array-like of shape (n, F)
+        state : tuple of two array-likes of shape (n, H), default=None
+            h and c before the step. None: zeros.
+
+        Returns
+        -------
+        y : ndarray of shape (n, H)
+        state : tuple of two ndarrays of shape (n, H)
+            h, which is y, and c.
+
+        Raises
+        ------
+        ValueError
+            If the layer is bidirectional: it has to see the whole sequence.
+        """
+        if self.bidirectional:
+            raise ValueError("a bidirectional layer has no step: it reads each sequence from its end too")
+        x = check_array(x, "x", (-1, self.input_size), self.dtype)
+        y, state = self.forward(x[:, None], state=state)
+        return y[:, 0], state
+
+    def _check_state(self, state, n, names, padding):
+        if not isinstance(state, tuple | list) or len(state) != 2:
+            raise ValueError(f"state must be a pair ({names[0]}, {names[1]}), got {type(state).__name__}")
+        shape = (n, self.hidden_size) if len(self.directions) == 1 else (n, 2, self.hidden_size)
+        return tuple(
+            padding.sort_state(check_array(array, name, shape, self.dtype))
+            for array, name in zip(state, names, strict=True)
+        )
 
     # ---- packed sequences: what networks call ----
 
