@@ -1,4 +1,5 @@
 """The extension module; everything else about the package is in pyproject.toml."""
+
 import os
 import subprocess
 import sys

@@ -101,7 +101,9 @@ class Network:
         self._flatten()
 
     @staticmethod
-    def count_parameters(n_features, hidden_layer_sizes, n_outputs, *, bidirectional, pooling, dense_layer_sizes, dtype):
+    def count_parameters(
+        n_features, hidden_layer_sizes, n_outputs, *, bidirectional, pooling, dense_layer_sizes, dtype
+    ):
         """Number of parameters of a network of this description, without building it."""
         total, size = 0, check_size(n_features, "n_features")
         directions = 2 if bidirectional else 1

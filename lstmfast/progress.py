@@ -20,7 +20,9 @@ def progress_reporter(verbose, n_epochs):
 
         def print_line(history, learning_rate):
             figures = ", ".join(f"{name} {value}" for name, value in _figures(history).items())
-            print(f"epoch {len(history.loss_curve)}/{n_epochs}: {figures}, learning rate {learning_rate:.2g}", flush=True)
+            print(
+                f"epoch {len(history.loss_curve)}/{n_epochs}: {figures}, learning rate {learning_rate:.2g}", flush=True
+            )
 
         yield print_line
     else:

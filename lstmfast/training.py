@@ -73,8 +73,8 @@ class Trainer:
     def run(self, sequences, targets, weights):
         """Train until something says stop; sets `history.stop_reason`.
 
-        targets (n, ...) and weights (n,) belong to the sequences; of the weights only their ratios count. The network is usable after every way out, by an
-        exception too: parameters are whole after each batch, and finite.
+        targets (n, ...) and weights (n,) belong to the sequences; of the weights only their ratios count. The network
+        is usable after every way out, by an exception too: parameters are whole after each batch, and finite.
         """
         options, history, network = self.options, self.history, self.network
         # Mean 1 over all sequences, so that a batch of light ones takes a smaller step than a batch of heavy ones.
@@ -190,5 +190,5 @@ class Trainer:
             learning_rate=self._rate(),
             elapsed=time.perf_counter() - self.started,
         )
-        # Each is called, whatever the one before it answered.
-        return any([callback(info) is True for callback in self.options.callbacks])
+        answers = [callback(info) for callback in self.options.callbacks]  # each is called, whatever the others say
+        return any(answer is True for answer in answers)

@@ -2,6 +2,7 @@
 
 import math
 from numbers import Integral, Real
+from typing import ClassVar
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -42,7 +43,7 @@ class RecurrentEstimator(BaseEstimator):
     - ``_make_loss()``, ``_count_outputs()``, ``_validation_score(outputs, targets)``
     """
 
-    _parameter_constraints = {
+    _parameter_constraints: ClassVar = {
         "hidden_layer_sizes": ["array-like", Integral],
         "bidirectional": ["boolean"],
         "pooling": [StrOptions(set(POOLINGS))],
@@ -189,9 +190,7 @@ class RecurrentEstimator(BaseEstimator):
         """Everything that can be wrong with arguments and data, before anything costly is done."""
         self._check_arguments()
         if y is None:
-            raise ValueError(
-                f"This {type(self).__name__} estimator requires y to be passed, but the target y is None."
-            )
+            raise ValueError(f"This {type(self).__name__} estimator requires y to be passed, but the target y is None.")
         sequences = check_sequences(X, dtype=np.dtype(self.dtype), estimator=self, reset=reset)
         targets = self._check_targets(y, reset=not same_targets)
         check_consistent_length(sequences, targets)

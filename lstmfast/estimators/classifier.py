@@ -49,7 +49,9 @@ class LSTMClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classifi
     array(['fall'], dtype='<U4')
     """
 
-    _parameter_constraints = RecurrentEstimator._parameter_constraints | {"class_weight": [dict, "array-like", str, None]}
+    _parameter_constraints = RecurrentEstimator._parameter_constraints | {
+        "class_weight": [dict, "array-like", str, None]
+    }
 
     def __init__(self, *arguments, class_weight=None, **parameters):
         super().__init__(*arguments, **parameters)

@@ -45,7 +45,9 @@ class Dense(Trainable):
     def __init__(self, input_size, output_size, *, dtype="float32", random_state=None):
         self.input_size = check_size(input_size, "input_size")
         self.output_size = check_size(output_size, "output_size")
-        super().__init__({"weight": (self.input_size, self.output_size), "bias": (self.output_size,)}, check_dtype(dtype))
+        super().__init__(
+            {"weight": (self.input_size, self.output_size), "bias": (self.output_size,)}, check_dtype(dtype)
+        )
         self.initialize(np.random.default_rng(random_state))
 
     def initialize(self, rng):

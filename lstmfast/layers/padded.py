@@ -59,7 +59,9 @@ def check_lengths(lengths, n, n_steps):
     """lengths as int64, or an error that names the first wrong one."""
     lengths = np.asarray(lengths)
     if lengths.shape != (n,) or lengths.dtype.kind not in "iu":
-        raise ValueError(f"lengths must be integers of shape ({n},), got shape {lengths.shape} of dtype {lengths.dtype}")
+        raise ValueError(
+            f"lengths must be integers of shape ({n},), got shape {lengths.shape} of dtype {lengths.dtype}"
+        )
     wrong = (lengths < 1) | (lengths > n_steps)
     if wrong.any():
         index = int(np.argmax(wrong))

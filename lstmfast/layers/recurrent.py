@@ -296,8 +296,20 @@ class LSTM:
 
     # ---- packed sequences: what networks call ----
 
-    def run(self, batch, x, *, x_first=None, state=None, h_masks=None, sequence=True, training=False, workspace,
-            name="layer", n_threads=1):
+    def run(
+        self,
+        batch,
+        x,
+        *,
+        x_first=None,
+        state=None,
+        h_masks=None,
+        sequence=True,
+        training=False,
+        workspace,
+        name="layer",
+        n_threads=1,
+    ):
         """Forward over the sequences of a batch, stored one after the other.
 
         Parameters
@@ -350,8 +362,9 @@ class LSTM:
         _core.forward(passes, n_threads)
         return y, h, c, Tape(batch, passes, workspace) if training else None
 
-    def run_backward(self, tape, *, dy=None, dh=None, dc=None, input_gradient=True, state_gradient=False,
-                     name="layer", n_threads=1):
+    def run_backward(
+        self, tape, *, dy=None, dh=None, dc=None, input_gradient=True, state_gradient=False, name="layer", n_threads=1
+    ):
         """Backward through the pass of a tape; weight gradients are added to `grads`.
 
         dy (n_steps, n_directions * H), dh and dc (n_directions, n, H) are the gradients of what `run` returned, each

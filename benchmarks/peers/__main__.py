@@ -1,0 +1,94 @@
+"""Time lstmfast and its peers side by side: `python -m benchmarks.peers training`."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from . import compare, report
+from .cases import TASKS, Case
+
+
+def parse_arguments():
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.peers", description=__doc__)
+    parser.add_argument("task", choices=TASKS, help="what to time")
+    parser.add_argument("--rounds", type=int, default=5, metavar="N", help="turns of each worker (default: 5)")
+    parser.add_argument("--seconds", type=float, default=0.4, metavar="S", help="length of a turn (default: 0.4)")
+    parser.add_argument(
+        "--threads", type=int, metavar="N", help="threads; peers are tried with 1 too (default: by task)"
+    )
+    parser.add_argument(
+        "--case", type=Case.parse, action="append", metavar="B,T,I,H", help="this case; may be repeated"
+    )
+    parser.add_argument("--more", action="store_true", help="the cases that take long too")
+    parser.add_argument(
+        "--python", type=_library_and_path, action="append", default=[], metavar="LIBRARY=PATH",
+        help="interpreter that has a library, if not the one that runs this; may be repeated",
+    )  # fmt: skip
+    parser.add_argument("--check", action="store_true", help="only check that all libraries compute the same")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write the table to this file too")
+    return parser.parse_args()
+
+
+def _library_and_path(text):
+    library, found, path = text.partition("=")
+    if library not in compare.LIBRARIES or not found:
+        raise argparse.ArgumentTypeError(
+            f"must be LIBRARY=PATH with one of {', '.join(compare.LIBRARIES)}, got {text!r}"
+        )
+    return library, path
+
+
+def main():
+    """Run the comparison that the command line asks for."""
+    arguments = parse_arguments()
+    task = TASKS[arguments.task]
+    threads = arguments.threads or task.threads
+    cases = arguments.case or [*task.cases, *(task.more_cases if arguments.more else ())]
+    workers, missing = compare.start_workers(task.libraries, threads, dict(arguments.python))
+    try:
+        if needed := {"lstmfast", "sgemm"} & set(missing):
+            sys.exit(f"{' and '.join(needed)} cannot be imported; see --python")
+        for library in missing:
+            print(f"{library} is left out: its interpreter cannot import it; see --python", file=sys.stderr)
+        text = check(workers, arguments.task, cases) if arguments.check else run(workers, arguments, cases, threads)
+    except (compare.Disagreement, RuntimeError) as error:
+        sys.exit(str(error))
+    finally:
+        compare.close(workers)
+    print(text)
+    if arguments.out:
+        arguments.out.write_text(text + "\n")
+
+
+def check(workers, task, cases):
+    """What all workers compute, as text."""
+    lines = []
+    for case in cases:
+        for (library, threads), values in compare.prepare(workers, task, case).items():
+            if values:
+                lines.append(f"{case} {library}, threads: {threads}: {' '.join(f'{value:.6g}' for value in values)}")
+    return "\n".join([*lines, f"All agree to {compare.TOLERANCE:g}."])
+
+
+def run(workers, arguments, cases, threads):
+    """The report on the cases."""
+    task = TASKS[arguments.task]
+    versions = {library: worker.ask("describe") for (library, _), worker in workers.items()}
+    results = []
+    for case in cases:
+        print(f"{case} ...", file=sys.stderr)
+        results.append(compare.measure(workers, arguments.task, case, arguments.rounds, arguments.seconds))
+    parts = [
+        task.about,
+        f"{report.describe_machine()}. {', '.join(versions.values())}.",
+        f"Milliseconds: median (lowest .. highest) of the medians of {arguments.rounds} interleaved rounds. "
+        "Peers with the number of threads that suits them best.",
+        report.table(results, task.flops, threads),
+        report.summary(results, threads),
+    ]
+    return "\n\n".join(part for part in parts if part)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,113 @@
+"""Types of the compiled core (src/_core.pyx)."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+_Real = NDArray[np.float32] | NDArray[np.float64]
+
+def available_isas() -> list[str]: ...
+def isa() -> str: ...
+def has_openmp() -> bool: ...
+def lanes(float64: bool) -> int: ...
+def tile_rows() -> int: ...
+def packed_gates_size(n_inputs: int, n_units: int, float64: bool) -> int: ...
+def packed_gates_transposed_size(n_units: int, n_columns: int, float64: bool) -> int: ...
+def packed_columns_size(n_inputs: int, n_outputs: int, float64: bool) -> int: ...
+def pack_gates(
+    kernel: _Real, recurrent_kernel: _Real, bias: _Real, n_inputs: int, n_units: int, float64: bool, packed: _Real
+) -> None: ...
+def pack_gates_transposed(matrix: _Real, n_columns: int, n_units: int, float64: bool, packed: _Real) -> None: ...
+def pack_columns(
+    weight: _Real, bias: _Real | None, n_inputs: int, n_outputs: int, transpose: bool, float64: bool, packed: _Real
+) -> None: ...
+
+class Batch:
+    lengths: NDArray[np.int64]
+    n_rows: int
+    n_steps: int
+    max_length: int
+    def __init__(self, lengths: NDArray[np.int64]) -> None: ...
+
+class Recurrence:
+    batch: Batch
+    def __init__(
+        self,
+        batch: Batch,
+        x: _Real,
+        weights: _Real,
+        n_inputs: int,
+        n_units: int,
+        float64: bool,
+        *,
+        h: _Real,
+        c: _Real,
+        h_steps: _Real,
+        c_steps: _Real,
+        gates: _Real | None = None,
+        x_first: NDArray[np.int64] | None = None,
+        y: _Real | None = None,
+        h0: _Real | None = None,
+        c0: _Real | None = None,
+        h_mask: _Real | None = None,
+        reverse: bool = False,
+    ) -> None: ...
+    def set_gradients(
+        self,
+        *,
+        weights_h_t: _Real,
+        dc_carry: _Real,
+        dkernel: _Real,
+        drecurrent_kernel: _Real,
+        dbias: _Real,
+        dy: _Real | None = None,
+        dh: _Real | None = None,
+        dc: _Real | None = None,
+        weights_x_t: _Real | None = None,
+        dx: _Real | None = None,
+        dx_accumulate: bool = False,
+        dh0: _Real | None = None,
+        dc0: _Real | None = None,
+    ) -> None: ...
+
+def forward(passes: list[Recurrence], n_threads: int = 1) -> None: ...
+def backward(passes: list[Recurrence], n_threads: int = 1) -> None: ...
+def dense_forward(
+    x: _Real, weights: _Real, n_inputs: int, n_outputs: int, float64: bool, y: _Real, n_threads: int = 1
+) -> None: ...
+def dense_weight_gradient(
+    x: _Real,
+    dy_padded: _Real,
+    n_inputs: int,
+    n_outputs: int,
+    float64: bool,
+    dweight: _Real,
+    dbias: _Real,
+    n_threads: int = 1,
+) -> None: ...
+def pool_mean(batch: Batch, y: _Real, out: _Real) -> None: ...
+def pool_mean_backward(batch: Batch, dout: _Real, dy: _Real) -> None: ...
+def pool_max(batch: Batch, y: _Real, out: _Real, at: NDArray[np.int64]) -> None: ...
+def pool_max_backward(batch: Batch, dout: _Real, at: NDArray[np.int64], dy: _Real) -> None: ...
+def penalised_gradient(
+    parameters: _Real, gradients: _Real, n_penalised: int, l1: float, l2: float, float64: bool
+) -> tuple[float, float]: ...
+def optimizer_step(
+    solver: str,
+    parameters: _Real,
+    gradients: _Real,
+    first: _Real,
+    second: _Real,
+    n_penalised: int,
+    float64: bool,
+    *,
+    scale: float,
+    learning_rate: float,
+    momentum: float = 0,
+    nesterov: bool = False,
+    beta_1: float = 0,
+    beta_2: float = 0,
+    epsilon: float = 0,
+    decay: float = 0,
+    step: int = 1,
+) -> None: ...
+def evaluate(function: str, x: _Real, y: _Real, float64: bool) -> None: ...

@@ -1,0 +1,26 @@
+"""A skip must say why, in words that this file knows: otherwise a test run on the CI server fails."""
+
+import os
+
+# scikit-learn skips its array API check unless this is set before SciPy is imported.
+os.environ.setdefault("SCIPY_ARRAY_API", "1")
+
+# Part of the reason a skip gives, and why it may stand.
+EXPLAINED_SKIPS = {
+    "does not have a decision_function": "a softmax classifier has predict_proba instead",
+    "could not import 'torch'": "a 750 MB download for one more kind of input; run when it is installed",
+    "root may write": "needs a user who is not root",
+}
+
+
+def pytest_sessionfinish(session):
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if not os.environ.get("CI") or reporter is None:
+        return
+    reasons = [str(report.longrepr[-1]) for report in reporter.stats.get("skipped", ())]
+    unexplained = sorted({reason for reason in reasons if not any(part in reason for part in EXPLAINED_SKIPS)})
+    if unexplained:
+        reporter.write_line("Skipped for a reason that tests/conftest.py does not know:", red=True)
+        for reason in unexplained:
+            reporter.write_line(f"  {reason}")
+        session.exitstatus = 1
