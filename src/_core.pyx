@@ -76,7 +76,8 @@ cdef extern from "kernels.h" nogil:
         Py_ssize_t (*packed_columns_size)(Py_ssize_t, Py_ssize_t) noexcept nogil
         void (*pack_gates)(const void *, const void *, const void *, Py_ssize_t, Py_ssize_t, void *) noexcept nogil
         void (*pack_gates_transposed)(const void *, Py_ssize_t, Py_ssize_t, void *) noexcept nogil
-        void (*pack_columns)(const void *, Py_ssize_t, Py_ssize_t, const void *, Py_ssize_t, Py_ssize_t, void *) noexcept nogil
+        void (*pack_columns)(const void *, Py_ssize_t, Py_ssize_t, const void *, Py_ssize_t, Py_ssize_t,
+                             void *) noexcept nogil
         void (*lstm_forward)(const recurrent_call *, Py_ssize_t, Py_ssize_t) noexcept nogil
         void (*lstm_backward)(const recurrent_call *, Py_ssize_t, Py_ssize_t) noexcept nogil
         void (*input_gradient)(const recurrent_call *, Py_ssize_t, Py_ssize_t) noexcept nogil
@@ -431,7 +432,7 @@ cdef struct row_range:
 
 
 cdef class _Plan:
-    """The passes of one call (the directions of a layer), and their rows cut into `parts` ranges of about equal work."""
+    """The passes of one call (the directions of a layer), their rows cut into `parts` ranges of about equal work."""
     cdef recurrent_call *calls[2]
     cdef const kernel_table *table
     cdef row_range *ranges

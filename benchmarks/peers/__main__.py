@@ -1,11 +1,13 @@
 """Time lstmfast and its peers side by side: `python -m benchmarks.peers training`."""
 
 import argparse
+import shutil
 import sys
 from pathlib import Path
 
 from . import compare, report
 from .cases import TASKS, Case
+from .load import TOLERATED
 
 
 def parse_arguments():
@@ -36,6 +38,8 @@ def _library_and_path(text):
         raise argparse.ArgumentTypeError(
             f"must be LIBRARY=PATH with one of {', '.join(compare.LIBRARIES)}, got {text!r}"
         )
+    if shutil.which(path) is None:
+        raise argparse.ArgumentTypeError(f"there is no program {path!r}")
     return library, path
 
 
@@ -75,15 +79,17 @@ def run(workers, arguments, cases, threads):
     """The report on the cases."""
     task = TASKS[arguments.task]
     versions = {library: worker.ask("describe") for (library, _), worker in workers.items()}
-    results = []
+    stopwatch, results = compare.Stopwatch(arguments.seconds, arguments.patience), []
     for case in cases:
         print(f"{case} ...", file=sys.stderr)
-        results.append(compare.measure(workers, arguments.task, case, arguments.rounds, arguments.seconds))
+        results.append(compare.measure(workers, arguments.task, case, arguments.rounds, stopwatch))
     parts = [
         task.about,
         f"{report.describe_machine()}. {', '.join(versions.values())}.",
         f"Milliseconds: median (lowest .. highest) of the medians of {arguments.rounds} interleaved rounds. "
-        "Peers with the number of threads that suits them best.",
+        "Peers with the number of threads that suits them best. "
+        f"Turns in which other processes took more than {TOLERATED:.0%} of a CPU: "
+        f"{sum(result.disturbed for result in results)} of {arguments.rounds * len(workers) * len(cases)}.",
         report.table(results, task.flops, threads),
         report.summary(results, threads),
     ]

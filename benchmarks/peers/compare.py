@@ -9,6 +9,8 @@ import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from .load import OtherLoad
+
 ROOT = Path(__file__).parents[2]
 # Each library's name and the module it cannot do without; its worker is worker_NAME.py.
 LIBRARIES = {"sgemm": "numpy", "lstmfast": "lstmfast", "torch": "torch"}
@@ -62,10 +64,11 @@ class Worker:
 
 @dataclass
 class Result:
-    """Round medians of one case, in seconds, by (library, threads)."""
+    """Round medians of one case, in seconds, by (library, threads); how many turns other processes disturbed."""
 
     case: object
     seconds: dict = field(default_factory=dict)
+    disturbed: int = 0
 
     def median(self, *key):
         return statistics.median(self.seconds[key])
@@ -129,7 +132,35 @@ def prepare(workers, task, case):
     return values
 
 
-def measure(workers, task, case, rounds, seconds):
+class Stopwatch:
+    """Times turns, and those again in which other processes were busy.
+
+    Parameters
+    ----------
+    seconds : float
+        How long a turn times calls.
+    patience : float
+        Seconds to spend on repeating turns, in all. When they are used up, disturbed turns count as they are.
+    """
+
+    def __init__(self, seconds, patience):
+        self.seconds, self.patience = seconds, patience
+
+    def turn(self, worker):
+        """The median time of a call, and whether other processes disturbed it."""
+        while True:
+            started = time.monotonic()
+            time.sleep(PAUSE)
+            load = OtherLoad(worker.process.pid)
+            median = statistics.median(worker.ask("time", seconds=self.seconds))
+            disturbed = load.too_much()
+            if not disturbed or self.patience <= 0:
+                return median, disturbed
+            time.sleep(self.seconds)
+            self.patience -= time.monotonic() - started
+
+
+def measure(workers, task, case, rounds, stopwatch):
     """Time one case in turns: each worker once a round.
 
     Parameters
@@ -140,8 +171,7 @@ def measure(workers, task, case, rounds, seconds):
         A key of `cases.TASKS`.
     case : Case
     rounds : int
-    seconds : float
-        How long each turn times calls.
+    stopwatch : Stopwatch
 
     Returns
     -------
@@ -151,6 +181,7 @@ def measure(workers, task, case, rounds, seconds):
     result = Result(case, {key: [] for key in workers})
     for _ in range(rounds):
         for key, worker in workers.items():
-            time.sleep(PAUSE)
-            result.seconds[key].append(statistics.median(worker.ask("time", seconds=seconds)))
+            median, disturbed = stopwatch.turn(worker)
+            result.seconds[key].append(median)
+            result.disturbed += disturbed
     return result

@@ -39,13 +39,13 @@ class LSTMClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classifi
 
     Examples
     --------
-    Do the values of a sequence rise or fall? Three sequences of different lengths.
+    Do the values of a sequence rise or fall? Sequences of different lengths.
 
     >>> import numpy as np
     >>> from lstmfast import LSTMClassifier
-    >>> X = [np.array([1.0, 2.0, 3.0]), np.array([3.0, 1.0]), np.array([2.0, 3.0, 4.0, 5.0])]
+    >>> X = [np.array([1.0, 2.0, 3.0]), np.array([3.0, 1.0]), np.array([0.0, 1.0, 3.0, 5.0]), np.array([4.0, 3.0, 2.0])]
     >>> classifier = LSTMClassifier(8, max_iter=100, learning_rate_init=0.05, random_state=0)
-    >>> classifier.fit(X, ["rise", "fall", "rise"]).predict([np.array([5.0, 3.0, 2.0])])
+    >>> classifier.fit(X, ["rise", "fall", "rise", "fall"]).predict([np.array([5.0, 4.0, 1.0])])
     array(['fall'], dtype='<U4')
     """
 

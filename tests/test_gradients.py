@@ -1,0 +1,325 @@
+"""The gradient of a whole network: against the reference, to 1e-11, and against central differences, to 1e-7, both
+relative to the largest entry; and the same bits from any number of threads.
+
+Legend: n sequences, F features, H hidden units, K outputs.
+"""
+
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import pytest
+import reference
+
+from lstmfast import _core, losses, network
+from lstmfast.network import ForwardPass, Network
+from lstmfast.optimizers import Optimizer
+from lstmfast.sequences import check_sequences
+from lstmfast.workspace import Workspace
+
+REFERENCE_RTOL, DIFFERENCES_RTOL = 1e-11, 1e-7
+STEP = 1e-5  # error about STEP^2 from the third derivative, 1e-16 / STEP from rounding: both some 1e-10 here
+N_ELEMENTS, N_DIRECTIONS = 40, 3  # central differences of so many single parameters, and along so many directions
+
+LOSSES = {
+    "softmax": (losses.SoftmaxCrossEntropy(), reference.cross_entropy),
+    "sigmoid": (losses.SigmoidCrossEntropy(), reference.binary_cross_entropy),
+    "squared": (losses.SquaredError(), reference.squared_error),
+    "absolute": (losses.AbsoluteError(), reference.absolute_error),
+    "huber": (losses.Huber(), reference.huber),
+    "quantile": (losses.Quantile(0.8), partial(reference.quantile, level=0.8)),
+}
+
+
+@dataclass
+class Case:
+    """One objective: a network, a batch and how it is weighed."""
+
+    hidden: tuple = (5,)
+    n_features: int = 3
+    n_outputs: int = 3
+    bidirectional: bool = False
+    pooling: str = "last"
+    dense: tuple = ()
+    loss: str = "softmax"
+    lengths: tuple = (4, 1, 6, 3, 6)
+    dropout: float = 0.0
+    recurrent_dropout: float = 0.0
+    alpha: float = 0.0
+    l1_ratio: float = 0.0
+    weighted: bool = False
+    seed: int = 0
+
+    def __post_init__(self):
+        rng = np.random.default_rng(self.seed)
+        n = len(self.lengths)
+        self.network = Network(
+            self.n_features, self.hidden, self.n_outputs, bidirectional=self.bidirectional, pooling=self.pooling,
+            dense_layer_sizes=self.dense, dtype="float64",
+        )  # fmt: skip
+        for array in self.network.named_parameters().values():
+            # Not near 0, where the L1 penalty has its kink; biases too, so that no relu sits on its own.
+            size = rng.uniform(0.05, 1, array.shape) * (1.5 / np.sqrt(len(array)) if array.ndim == 2 else 1)
+            array[...] = rng.choice([-1, 1], array.shape) * size
+        self.network.parameters_changed()
+        # The batch is some of the data, in another order.
+        self.rows = rng.permutation(n + 2)[:n]
+        self.data = [None] * (n + 2)
+        for row, length in zip(self.rows, self.lengths, strict=True):
+            self.data[row] = rng.normal(size=(length, self.n_features))
+        self.data = [np.full((2, self.n_features), 9.0) if x is None else x for x in self.data]
+        self.sequences = check_sequences(self.data, dtype=np.float64)
+        self.targets = self.draw_targets(rng, n)
+        weights = rng.uniform(0.1, 1, n) if self.weighted else np.ones(n)
+        self.weights = weights / weights.sum()
+        self.masks = None
+        if self.dropout or self.recurrent_dropout:
+            self.masks = self.network.draw_masks(rng, n, self.dropout, self.recurrent_dropout)
+        self.optimizer = Optimizer(
+            self.network, solver="sgd", alpha=self.alpha, l1_ratio=self.l1_ratio, clip_norm=None, momentum=0.0,
+            nesterovs_momentum=False, beta_1=0.0, beta_2=0.0, epsilon=1.0,
+        )  # fmt: skip
+
+    def draw_targets(self, rng, n):
+        if self.loss == "softmax":
+            return rng.integers(0, self.n_outputs, n)
+        if self.loss == "sigmoid":
+            return rng.integers(0, 2, (n, self.n_outputs)).astype(float)
+        return rng.normal(scale=2, size=(n, self.n_outputs))
+
+    def value_and_gradient(self, **options):
+        """By lstmfast: the objective, and a copy of the flat gradient."""
+        value = self.network.loss_and_gradient(
+            self.sequences, self.rows, LOSSES[self.loss][0], self.targets, self.weights, masks=self.masks, **options
+        )
+        _, penalty = self.optimizer.penalise(self.network)
+        return value + penalty, self.network.gradients.copy()
+
+    # ---- the same by the reference ----
+
+    def reference_results(self):
+        """The objective, a flat gradient in lstmfast's order, and dx of each sequence."""
+        layers = [
+            dict(zip(reference.READING_ORDER, [tuple(d.arrays.values()) for d in layer.directions], strict=False))
+            for layer in self.network.layers
+        ]
+        dense = tuple(tuple(layer.arrays.values()) for layer in self.network.dense)
+        value, gradients, dxs = reference.objective(
+            reference.Network(layers, self.pooling, dense), [self.data[row] for row in self.rows], self.targets,
+            LOSSES[self.loss][1], self.weights, self.masks_of_sequences(), self.alpha, self.l1_ratio,
+        )  # fmt: skip
+        # In a network's flat array the weights come first, then the biases.
+        ordered = sorted(gradients, key=lambda name: name.endswith("bias"))
+        return value, np.concatenate([gradients[name].ravel() for name in ordered]), dxs
+
+    def masks_of_sequences(self):
+        if self.masks is None:
+            return None
+        return [
+            {
+                "layers": [
+                    {"input": None if inputs is None else inputs[s]}
+                    | dict(zip(("forward", "backward"), [] if h is None else h[:, s], strict=False))
+                    for inputs, h in zip(self.masks.inputs, self.masks.recurrent, strict=True)
+                ],
+                "dense": [None if mask is None else mask[s] for mask in self.masks.dense],
+            }
+            for s in range(len(self.rows))
+        ]
+
+    # ---- the same by central differences ----
+
+    def central_difference(self, direction):
+        """The slope of the objective along a direction."""
+        start, values = self.network.parameters.copy(), []
+        for sign in (1, -1):
+            self.network.parameters[...] = start + sign * STEP * direction
+            self.network.parameters_changed()
+            values.append(self.value_and_gradient()[0])
+        self.network.parameters[...] = start
+        self.network.parameters_changed()
+        return (values[0] - values[1]) / (2 * STEP)
+
+
+def check(case, **options):
+    value, gradient = case.value_and_gradient(**options)
+    expected_value, expected, _ = case.reference_results()
+    scale = np.abs(expected).max()
+    assert scale > 1e-3
+    assert value == pytest.approx(expected_value, rel=1e-13)
+    np.testing.assert_allclose(gradient, expected, rtol=0, atol=REFERENCE_RTOL * scale)
+    rng = np.random.default_rng(1)
+    n = len(gradient)
+    for place in rng.permutation(n)[:N_ELEMENTS]:
+        slope = case.central_difference(np.arange(n) == place)
+        assert slope == pytest.approx(gradient[place], abs=DIFFERENCES_RTOL * scale), place
+    for _ in range(N_DIRECTIONS):  # every parameter takes part in these
+        direction = rng.choice([-1.0, 1.0], n) / np.sqrt(n)
+        assert case.central_difference(direction) == pytest.approx(gradient @ direction, abs=DIFFERENCES_RTOL * scale)
+
+
+# ---- what a network can be made of ----------------------------------------------------------------------------------
+@pytest.mark.parametrize("bidirectional", [False, True], ids=["one-way", "two-way"])
+@pytest.mark.parametrize("pooling", network.POOLINGS)
+@pytest.mark.parametrize("loss", LOSSES)
+def test_loss_and_pooling(loss, pooling, bidirectional):
+    check(Case(loss=loss, pooling=pooling, bidirectional=bidirectional))
+
+
+@pytest.mark.parametrize("pooling", network.POOLINGS)
+@pytest.mark.parametrize("size", [1, 7, 8, 9, 15, 16, 17, 33])
+def test_sizes_around_the_vector_widths(size, pooling):
+    check(Case(hidden=(size,), n_features=2, pooling=pooling, n_outputs=2, lengths=(5, 1, 3)))
+
+
+@pytest.mark.parametrize("size", [1, 7, 8, 9, 15, 16, 17, 33])
+def test_input_and_output_sizes_around_the_vector_widths(size):
+    check(Case(hidden=(3,), n_features=size, n_outputs=size, dense=(size,), loss="sigmoid", lengths=(4, 1, 2)))
+
+
+@pytest.mark.parametrize("loss", ["softmax", "squared", "sigmoid"])
+def test_sizes_of_one(loss):
+    n_outputs = 2 if loss == "softmax" else 1
+    check(Case(hidden=(1,), n_features=1, n_outputs=n_outputs, loss=loss, lengths=(3,)))
+    check(Case(hidden=(1, 1), n_features=1, n_outputs=n_outputs, loss=loss, lengths=(1,), bidirectional=True))
+
+
+@pytest.mark.parametrize("pooling", network.POOLINGS)
+@pytest.mark.parametrize("bidirectional", [False, True], ids=["one-way", "two-way"])
+@pytest.mark.parametrize("hidden", [(4, 9), (17, 3, 8)], ids=str)
+def test_stacked(hidden, bidirectional, pooling):
+    check(Case(hidden=hidden, bidirectional=bidirectional, pooling=pooling, loss="squared"))
+
+
+@pytest.mark.parametrize("dense", [(1,), (9,), (16, 5), (7, 8, 3)], ids=str)
+def test_dense_layers(dense):
+    case = Case(dense=dense, loss="huber", pooling="mean", hidden=(6,), seed=2)
+    check(case)
+    if sum(dense) > 1:  # relus that are on and relus that are off
+        at_relu = case.value_and_gradient()[1][-case.n_outputs - dense[-1] : -case.n_outputs]
+        assert at_relu.any()
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 5, 6, 7, 12, 13, 20])
+def test_batches_around_the_tile_heights(n):
+    lengths = tuple(np.random.default_rng(n).integers(1, 6, n))
+    check(Case(hidden=(9,), lengths=lengths, pooling="max", seed=n))
+
+
+@pytest.mark.parametrize("lengths", [(1,), (1, 1, 1), (7,), (5, 5, 5), (1, 2, 3, 4, 5, 6, 7), (30, 1)], ids=str)
+@pytest.mark.parametrize("pooling", network.POOLINGS)
+def test_ragged(pooling, lengths):
+    check(Case(lengths=lengths, pooling=pooling, bidirectional=True, hidden=(4, 3)))
+
+
+@pytest.mark.parametrize("pooling", network.POOLINGS)
+@pytest.mark.parametrize("bidirectional", [False, True], ids=["one-way", "two-way"])
+@pytest.mark.parametrize(("dropout", "recurrent_dropout"), [(0.4, 0.0), (0.0, 0.4), (0.3, 0.5)])
+def test_dropout_with_fixed_masks(dropout, recurrent_dropout, bidirectional, pooling):
+    case = Case(
+        dropout=dropout, recurrent_dropout=recurrent_dropout, bidirectional=bidirectional, pooling=pooling,
+        hidden=(6, 9), dense=(8,), seed=3,
+    )  # fmt: skip
+    masks = [*case.masks.inputs, *case.masks.recurrent, *case.masks.dense]
+    for mask in masks:
+        rates = {0.0, 1 / (1 - dropout), 1 / (1 - recurrent_dropout)}
+        assert mask is None or (set(mask.ravel()) <= rates and 0 < (mask == 0).mean() < 1)
+    assert any(mask is None for mask in masks) == (not (dropout and recurrent_dropout))
+    check(case)
+
+
+@pytest.mark.parametrize("l1_ratio", [0.0, 0.5, 1.0])
+def test_penalty(l1_ratio):
+    check(Case(alpha=0.3, l1_ratio=l1_ratio, dense=(4,), bidirectional=True))
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_weights_of_sequences(loss):
+    check(Case(loss=loss, weighted=True, pooling="mean"))
+
+
+@pytest.mark.parametrize("pooling", network.POOLINGS)
+def test_everything_at_once_in_several_groups(monkeypatch, pooling):
+    monkeypatch.setattr(network, "GROUP_BYTES", 1)
+    monkeypatch.setattr(network, "MIN_GROUP_SEQUENCES", 3)
+    case = Case(
+        hidden=(9, 5), dense=(7, 6), bidirectional=True, pooling=pooling, dropout=0.2, recurrent_dropout=0.2, alpha=0.1,
+        l1_ratio=0.5, weighted=True, loss="sigmoid", lengths=(3, 1, 7, 7, 2, 5, 4, 1, 6, 3), seed=4,
+    )  # fmt: skip
+    batches, original = [], _core.Batch
+    monkeypatch.setattr(network._core, "Batch", lambda lengths: batches.append(len(lengths)) or original(lengths))
+    case.value_and_gradient()
+    assert batches == [3, 3, 2, 2]
+    check(case)
+
+
+def test_groups_are_large_enough_for_whole_tiles_and_small_enough_for_the_cache():
+    net = Network(3, (4,), 2)
+    assert net._group_size(10) >= 1000
+    assert net._group_size(100_000) == network.MIN_GROUP_SEQUENCES
+
+
+# ---- gradient of x --------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("pooling", network.POOLINGS)
+@pytest.mark.parametrize("dropout", [0.0, 0.4])
+def test_gradient_of_x(dropout, pooling):
+    """Checked by the reference, whose own dx complex steps have checked (test_reference.py)."""
+    case = Case(hidden=(5, 4), bidirectional=True, pooling=pooling, dropout=dropout, dense=(6,), seed=1)
+    lengths = np.array(case.lengths)
+    order = np.argsort(-lengths, kind="stable")
+    masks = case.masks.take(order) if case.masks else case.network.no_masks()
+    record, workspace = ForwardPass(_core.Batch(lengths[order]), masks), Workspace()
+    first = case.sequences.offsets[case.rows[order]]
+    z = case.network._forward(record, case.sequences.steps, first, True, workspace, 1)
+    _, dz = LOSSES[case.loss][0].value_and_gradient(z, case.targets[order], case.weights[order])
+    dx = case.network._backward(record, dz, workspace, 1, input_gradient=True)
+    expected = np.concatenate([case.reference_results()[2][s] for s in order])
+    np.testing.assert_allclose(dx, expected, rtol=0, atol=REFERENCE_RTOL * np.abs(expected).max())
+
+
+# ---- what must not matter -------------------------------------------------------------------------------------------
+def test_earlier_gradients_and_workspaces_do_not_matter():
+    case, other = Case(pooling="max", hidden=(5, 4)), Case(pooling="max", hidden=(5, 4), lengths=(9, 2), seed=5)
+    expected = case.value_and_gradient()[1]
+    workspace = Workspace()
+    other.network.loss_and_gradient(
+        other.sequences, other.rows, LOSSES["softmax"][0], other.targets, other.weights, workspace=workspace
+    )
+    case.network.gradients[...] = np.nan
+    assert case.value_and_gradient(workspace=workspace)[1].tobytes() == expected.tobytes()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"hidden": (48,), "n": 64, "length": 20},
+        {"hidden": (48, 33), "n": 64, "length": 20, "bidirectional": True, "pooling": "max", "dense": (200, 190)},
+        {"hidden": (150,), "n": 2, "length": 40, "pooling": "mean"},  # few sequences, many units
+        {"hidden": (150,), "n": 1, "length": 60},
+        {"hidden": (40,), "n": 61, "length": 25, "dropout": 0.3, "pooling": "mean"},
+    ],
+    ids=["plain", "stacked", "few", "one", "dropout"],
+)
+def test_threads_give_the_same_bits(options, dtype):
+    """Each of these has many times the million multiply-adds above which work is shared between threads."""
+    options = dict(options)
+    n, length, dropout = options.pop("n"), options.pop("length"), options.pop("dropout", 0.0)
+    rng = np.random.default_rng(0)
+    net = Network(
+        16, options.pop("hidden"), 7, dtype=dtype, dense_layer_sizes=options.pop("dense", ()),
+        **{"bidirectional": False, "pooling": "last"} | options,
+    )  # fmt: skip
+    net.initialize(rng)
+    lengths = rng.integers(length // 2, length + 1, n)
+    sequences = check_sequences([rng.normal(size=(k, 16)) for k in lengths], dtype=np.dtype(dtype))
+    targets, weights = rng.integers(0, 7, n), np.full(n, 1 / n, dtype)
+    masks = net.draw_masks(rng, n, dropout, dropout) if dropout else None
+    results = []
+    for n_threads in (1, 2, 3, 2):
+        value = net.loss_and_gradient(
+            sequences, np.arange(n), losses.SoftmaxCrossEntropy(), targets, weights, masks=masks, n_threads=n_threads
+        )
+        results.append((value, net.gradients.tobytes(), net.outputs(sequences, n_threads=n_threads).tobytes()))
+    assert np.abs(net.gradients).max() > 1e-3
+    assert all(result == results[0] for result in results[1:])
