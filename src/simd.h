@@ -60,7 +60,9 @@ typedef uint32_t real_bits;
 #define PASTE3_(a, b, c) a##b##c
 #define PASTE3(a, b, c) PASTE3_(a, b, c)
 
-#if defined(LSTMFAST_AVX512) || defined(LSTMFAST_AVX2) || defined(__SSE2__) || defined(_M_X64)
+/* LSTMFAST_PORTABLE, for tests: what a machine of no known kind gets. */
+#if !defined(LSTMFAST_PORTABLE) &&                                                                              \
+    (defined(LSTMFAST_AVX512) || defined(LSTMFAST_AVX2) || defined(__SSE2__) || defined(_M_X64))
 /* ---- x86-64: the names of its intrinsics differ only in width and suffix ---- */
 #include <immintrin.h>
 #if defined(LSTMFAST_AVX512)
@@ -124,7 +126,7 @@ INLINE vec v_divide(vec a, vec b) {
 /* The lowest bits of a, moved up to be a floating-point exponent. */
 INLINE vec v_to_exponent(vec a) { return X86_FROM_BITS(X86_SHIFT(X86_TO_BITS(a), MANTISSA_BITS)); }
 
-#elif defined(__aarch64__)
+#elif !defined(LSTMFAST_PORTABLE) && defined(__aarch64__)
 /* ---- NEON ---- */
 #include <arm_neon.h>
 #ifdef LSTMFAST_F64

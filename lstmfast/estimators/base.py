@@ -171,6 +171,8 @@ class RecurrentEstimator(BaseEstimator):
             held_out = self._hold_out(targets, random_state)
             validation = sequences.take(held_out), targets[held_out]
             sequences, targets, weights = sequences.take(~held_out), targets[~held_out], weights[~held_out]
+            if not weights.any():
+                raise ValueError("sample_weight is zero for every sequence that early_stopping leaves for training")
         network = self._copy_network(sequences) if going_on else self._new_network(sequences, targets, weights, rng)
         self._train(network, sequences, targets, weights, rng, History(), self.max_iter, validation, going_on)
 
@@ -292,7 +294,8 @@ class RecurrentEstimator(BaseEstimator):
         if going_on:
             optimizer.go_on_from(self._optimizer)
         options = Options(
-            **{name: getattr(self, name) for name in _TRAINING_ARGUMENTS} | {"max_iter": max_iter},
+            **{name: getattr(self, name) for name in _TRAINING_ARGUMENTS} 
+            | {"max_iter": max_iter, "early_stopping": self.early_stopping and validation is not None},
             callbacks=self._callbacks(), n_threads=effective_n_threads(self.n_jobs),
         )  # fmt: skip
 
