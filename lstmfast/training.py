@@ -10,6 +10,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from .optimizers import scheduled_rate
 from .progress import progress_reporter
+from .thread_choice import ThreadChoice
 from .workspace import Workspace
 
 
@@ -67,7 +68,7 @@ class Trainer:
     def __init__(self, network, optimizer, loss, options, rng, history, validation_score=None):
         self.network, self.optimizer, self.loss, self.options = network, optimizer, loss, options
         self.rng, self.history, self.validation_score = rng, history, validation_score
-        self.workspace = Workspace()
+        self.workspace, self.threads = Workspace(), ThreadChoice(options.n_threads)
         self.rate_divisor = 1.0
 
     def run(self, sequences, targets, weights):
@@ -150,10 +151,12 @@ class Trainer:
         masks = None
         if options.dropout > 0 or options.recurrent_dropout > 0:
             masks = network.draw_masks(self.rng, len(rows), options.dropout, options.recurrent_dropout)
-        loss = network.loss_and_gradient(
-            sequences, rows, self.loss, targets, weights, masks=masks, workspace=self.workspace,
-            n_threads=options.n_threads,
-        )  # fmt: skip
+        work = int((sequences.offsets[rows + 1] - sequences.offsets[rows]).sum())
+        with self.threads.measure(work) as n_threads:
+            loss = network.loss_and_gradient(
+                sequences, rows, self.loss, targets, weights, masks=masks, workspace=self.workspace,
+                n_threads=n_threads,
+            )  # fmt: skip
         norm, penalty = self.optimizer.penalise(network)
         if np.isfinite(norm):
             self.optimizer.step(network, self._rate(), norm)

@@ -505,11 +505,12 @@ def backward(list passes, Py_ssize_t n_threads=1):
     cdef const kernel_table *table = plan.table
     cdef Py_ssize_t i, part, tasks = table.weight_gradient_tasks(plan.calls[0])
     cdef Py_ssize_t pieces = plan.n_threads * plan.n_calls
+    cdef Py_ssize_t input_parts = plan.parts if plan.calls[0].dx != NULL else 0
     cdef int threads = plan.n_threads
     with nogil, parallel(num_threads=threads):
         for i in prange(plan.n_ranges, schedule="static", chunksize=1):
             table.lstm_backward(plan.ranges[i].call, plan.ranges[i].begin, plan.ranges[i].end)
-        for part in prange(plan.parts, schedule="static", chunksize=1):
+        for part in prange(input_parts, schedule="static", chunksize=1):
             _input_gradient(plan, part)
         for i in prange(pieces, schedule="static", chunksize=1):
             _weight_gradient(plan, i, tasks)

@@ -17,6 +17,10 @@ def parse_arguments():
     parser.add_argument("--rounds", type=int, default=5, metavar="N", help="turns of each worker (default: 5)")
     parser.add_argument("--seconds", type=float, default=0.4, metavar="S", help="length of a turn (default: 0.4)")
     parser.add_argument(
+        "--patience", type=float, default=120, metavar="S",
+        help="seconds to spend on repeating turns that other processes disturbed (default: 120)",
+    )  # fmt: skip
+    parser.add_argument(
         "--threads", type=int, metavar="N", help="threads; peers are tried with 1 too (default: by task)"
     )
     parser.add_argument(
