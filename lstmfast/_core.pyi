@@ -1,5 +1,7 @@
 """Types of the compiled core (src/_core.pyx)."""
 
+from typing import Self
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -26,12 +28,12 @@ class Batch:
     n_rows: int
     n_steps: int
     max_length: int
-    def __init__(self, lengths: NDArray[np.int64]) -> None: ...
+    def __new__(cls, lengths: NDArray[np.int64]) -> Self: ...
 
 class Recurrence:
     batch: Batch
-    def __init__(
-        self,
+    def __new__(
+        cls,
         batch: Batch,
         x: _Real,
         weights: _Real,
@@ -50,7 +52,7 @@ class Recurrence:
         c0: _Real | None = None,
         h_mask: _Real | None = None,
         reverse: bool = False,
-    ) -> None: ...
+    ) -> Self: ...
     def set_gradients(
         self,
         *,
@@ -102,12 +104,12 @@ def optimizer_step(
     *,
     scale: float,
     learning_rate: float,
-    momentum: float = 0,
+    momentum: float = 0.0,
     nesterov: bool = False,
-    beta_1: float = 0,
-    beta_2: float = 0,
-    epsilon: float = 0,
-    decay: float = 0,
+    beta_1: float = 0.0,
+    beta_2: float = 0.0,
+    epsilon: float = 0.0,
+    decay: float = 0.0,
     step: int = 1,
 ) -> None: ...
 def evaluate(function: str, x: _Real, y: _Real, float64: bool) -> None: ...

@@ -22,7 +22,7 @@ PREDICT_STEPS = 1 << 16
 # A training batch runs forward and backward in groups of sequences whose saved states (6 values a unit and step) fill
 # about this much, which bounds the memory of a fit. Smaller groups would leave the states in L2 for the backward pass,
 # but each costs five meetings of the threads: from 0.5 to 100 MB a step took the same time within 5 % (2 MB of L2 a
-# core; the shapes of benchmarks/peers), and on a busy machine, where a meeting can take a time slice, fewer were faster.
+# core; the shapes of benchmarks/peers), and on a busy machine, where a meeting can take a time slice, fewer win.
 GROUP_BYTES = 16 << 20
 MIN_GROUP_SEQUENCES = 24
 

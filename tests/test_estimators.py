@@ -555,7 +555,7 @@ def test_stops_when_the_loss_does_not_improve_by_tol():
     X, y = ragged()
     classifier = small(max_iter=100, tol=10.0, n_iter_no_change=4).fit(X, y)
     assert (classifier.stop_reason_, classifier.n_iter_) == ("tol", 5)
-    classifier = small(max_iter=500, tol=1e-2, n_iter_no_change=3, learning_rate_init=0.01).fit(X, y)
+    classifier = small(max_iter=500, tol=1e-2, n_iter_no_change=3, learning_rate_init=0.03).fit(X, y)
     assert classifier.stop_reason_ == "tol"
     curve = np.array(classifier.loss_curve_)
     improved = curve[1:] < np.minimum.accumulate(curve)[:-1] - 1e-2

@@ -294,7 +294,7 @@ class RecurrentEstimator(BaseEstimator):
         if going_on:
             optimizer.go_on_from(self._optimizer)
         options = Options(
-            **{name: getattr(self, name) for name in _TRAINING_ARGUMENTS} 
+            **{name: getattr(self, name) for name in _TRAINING_ARGUMENTS}
             | {"max_iter": max_iter, "early_stopping": self.early_stopping and validation is not None},
             callbacks=self._callbacks(), n_threads=effective_n_threads(self.n_jobs),
         )  # fmt: skip
