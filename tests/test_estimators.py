@@ -749,8 +749,9 @@ def test_divergence_is_told_and_leaves_finite_weights(batch_size, cls, solver):
     X, y = ragged()
     parameters = {"solver": solver, "learning_rate_init": 1e39, "clip_norm": None, "max_iter": 20, "alpha": 0.0}
     estimator = small(cls, batch_size=batch_size, **parameters)
-    with pytest.warns(ConvergenceWarning, match="diverged in epoch 1:"):
+    with pytest.warns(ConvergenceWarning, match="diverged in epoch 1:") as caught:
         estimator.fit(X, y)
+    assert caught[0].filename == __file__  # it points at the call of fit
     assert estimator.stop_reason_ == "diverged"
     assert all_finite(estimator)
     assert np.isfinite(estimator.predict(X)).all()
@@ -774,6 +775,22 @@ def test_no_learning_rate_leaves_weights_that_are_not_finite(cls, solver, dtype)
         curves = estimator.loss_curve_, estimator.grad_norm_curve_
         assert np.isfinite(curves).all()
         assert [len(curve) for curve in curves] == [estimator.n_iter_] * 2
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("how", ["partial_fit", "warm_start"])
+def test_training_can_go_on_after_divergence(how, solver):
+    """With a smaller rate, from the last finite weights, and not with moments that are NaN."""
+    X, y = ragged()
+    estimator = small(LSTMRegressor, solver=solver, learning_rate_init=1e39, clip_norm=None, batch_size=4, alpha=0.0)
+    with pytest.warns(ConvergenceWarning, match="diverged"):
+        estimator.fit(X, y)
+    estimator.set_params(learning_rate_init=1e-3, warm_start=True)
+    before = weights_of(estimator)
+    estimator = estimator.partial_fit(X, y) if how == "partial_fit" else estimator.fit(X, y)
+    assert estimator.stop_reason_ == "max_iter"
+    assert all_finite(estimator)
+    assert max(np.abs(array - before[name]).max() for name, array in weights_of(estimator).items()) > 1e-4
 
 
 def test_slow_divergence_keeps_what_was_learned_before():

@@ -1,6 +1,7 @@
 """The coordinator: starts a worker process for each library and number of threads, lets one at a time work."""
 
 import json
+import math
 import os
 import statistics
 import subprocess
@@ -124,7 +125,7 @@ def prepare(workers, task, case):
     for (library, threads), found in values.items():
         if library == "sgemm":
             continue
-        if any(abs(a - b) > TOLERANCE * abs(b) for a, b in zip(found, expected, strict=True)):
+        if not all(math.isclose(a, b, rel_tol=TOLERANCE) for a, b in zip(found, expected, strict=True)):
             raise Disagreement(
                 f"{library} with {threads} threads does not compute what lstmfast does in case {case}:\n"
                 f"{found}\n{expected}"
