@@ -26,6 +26,7 @@ class SoftmaxCrossEntropy:
         gradient *= weights[:, None]
         return float(value), gradient
 
+    @np.errstate(all="ignore")  # an improbable class underflows to 0
     def predict(self, z):
         """Probabilities (n, n_classes)."""
         exponentials = np.exp(z - z.max(axis=1, keepdims=True))
@@ -45,6 +46,7 @@ class SigmoidCrossEntropy:
         value = np.dot(weights, (np.logaddexp(0, z) - targets * z).mean(axis=1))
         return float(value), (self.predict(z) - targets) * (weights[:, None] / z.shape[1])
 
+    @np.errstate(all="ignore")
     def predict(self, z):
         """Probability of each label (n, n_labels)."""
         # The exponent is never positive, so nothing overflows.

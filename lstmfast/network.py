@@ -181,6 +181,7 @@ class Network:
 
     # ---- forward ----
 
+    @np.errstate(all="ignore")  # whatever the caller set: tiny products underflow
     def outputs(self, sequences, *, hidden=False, n_threads=1):
         """Outputs (n, n_outputs) of Sequences; with hidden, what the output layer sees (n, d) instead.
 
@@ -282,6 +283,7 @@ class Network:
         units = sum(len(layer.directions) * layer.hidden_size for layer in self.layers)
         return max(MIN_GROUP_SEQUENCES, int(GROUP_BYTES / (6 * units * mean_length * self.dtype.itemsize)))
 
+    @np.errstate(all="ignore")  # a loss that overflows is told by its value
     def loss_and_gradient(self, sequences, rows, loss, targets, weights, *, masks=None, workspace=None, n_threads=1):
         """Loss of some sequences, its gradient in `gradients` (whatever stood there is overwritten).
 

@@ -35,14 +35,17 @@ class Optimizer:
             "momentum": momentum, "nesterov": nesterovs_momentum, "beta_1": beta_1, "beta_2": beta_2,
             "epsilon": epsilon, "decay": decay,
         }  # fmt: skip
-        self.n_steps = 0
-        self.first = np.zeros_like(network.parameters)
-        self.second = np.zeros_like(network.parameters)
+        self.first, self.second = np.empty_like(network.parameters), np.empty_like(network.parameters)
+        self.reset()
+
+    def reset(self):
+        """Forget the moments."""
+        self.n_steps, self.first[...], self.second[...] = 0, 0, 0
 
     def go_on_from(self, other):
         """Take over the moments of an earlier optimiser of the same network, if its solver was the same."""
-        if other.solver == self.solver and other.first.dtype == self.first.dtype:
-            self.n_steps, self.first, self.second = other.n_steps, other.first.copy(), other.second.copy()
+        if other.solver == self.solver:
+            self.n_steps, self.first[...], self.second[...] = other.n_steps, other.first, other.second
 
     def penalise(self, network):
         """Adds the penalty's gradient; returns the norm of the whole gradient and the penalty."""

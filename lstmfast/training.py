@@ -1,17 +1,17 @@
 """The fit loop: batches, schedules, early stopping, callbacks, progress."""
 
 import time
-import warnings
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 
 import numpy as np
-from sklearn.exceptions import ConvergenceWarning
 
 from .optimizers import scheduled_rate
 from .progress import progress_reporter
 from .thread_choice import ThreadChoice
 from .workspace import Workspace
+
+STOP_REASONS = ("tol", "max_iter", "max_time", "early_stopping", "callback", "diverged", "interrupted", None)
 
 
 @dataclass
@@ -22,6 +22,20 @@ class History:
     grad_norm_curve: list = field(default_factory=list)
     validation_scores: list = field(default_factory=list)
     stop_reason: str | None = None
+
+    @classmethod
+    def from_lists(cls, fields):
+        """A history out of a file; ValueError if it is none."""
+        history = cls(**fields)
+        lists = history.loss_curve, history.grad_norm_curve, history.validation_scores
+        if not all(isinstance(values, list | tuple) for values in lists):
+            raise ValueError("a history holds lists")
+        if not all(type(value) in (int, float) for values in lists for value in values):
+            raise ValueError("a history holds numbers")
+        if history.stop_reason not in STOP_REASONS:
+            raise ValueError(f"unknown stop_reason {history.stop_reason!r}")
+        history.loss_curve, history.grad_norm_curve, history.validation_scores = map(list, lists)
+        return history
 
     def copy(self):
         """A history that can grow apart from this one."""
@@ -88,11 +102,7 @@ class Trainer:
                 for epoch in range(options.max_iter):
                     before = network.parameters.copy()
                     if not self._epoch(sequences, targets, weights):
-                        break
-                    if not np.isfinite(network.parameters).all():
-                        network.parameters[...] = before
-                        network.parameters_changed()
-                        self._diverged()
+                        self._recover(before)
                         break
                     quality = -history.loss_curve[-1]
                     if self.validation_score is not None:
@@ -132,8 +142,7 @@ class Trainer:
         for start in range(0, n, options.batch_size):
             rows = order[start : start + options.batch_size]
             loss, norm, penalty = self._batch(sequences, rows, targets[rows], weights[rows] / len(rows))
-            if not np.isfinite(norm + loss):
-                self._diverged()
+            if not np.isfinite(norm + loss + penalty):
                 return False
             total_loss += (loss + penalty) * len(rows)
             total_norm += norm
@@ -141,9 +150,19 @@ class Trainer:
             if options.max_time is not None and time.perf_counter() - self.started >= options.max_time:
                 history.stop_reason = "max_time"
                 break
+        if not np.isfinite(self.network.parameters).all():
+            return False
         history.loss_curve.append(total_loss / n_seen)
         history.grad_norm_curve.append(total_norm / n_batches)
         return True
+
+    def _recover(self, before):
+        """After an epoch that diverged: the last finite parameters, and no moments that would spoil the next fit."""
+        if not np.isfinite(self.network.parameters).all():
+            self.network.parameters[...] = before
+            self.network.parameters_changed()
+        self.optimizer.reset()
+        self.history.stop_reason = "diverged"
 
     def _batch(self, sequences, rows, targets, weights):
         """Gradient and update; the parameters stay as they were if the gradient is not finite."""
@@ -161,15 +180,6 @@ class Trainer:
         if np.isfinite(norm):
             self.optimizer.step(network, self._rate(), norm)
         return loss, norm, penalty
-
-    def _diverged(self):
-        self.history.stop_reason = "diverged"
-        warnings.warn(
-            f"Training diverged in epoch {len(self.history.loss_curve) + 1}: the loss or its gradient is not finite. "
-            "The last finite weights are kept. Lower learning_rate_init, set clip_norm, or scale X and y.",
-            ConvergenceWarning,
-            stacklevel=5,
-        )
 
     def _should_stop(self, epoch, stale):
         options, history = self.options, self.history
@@ -194,4 +204,4 @@ class Trainer:
             elapsed=time.perf_counter() - self.started,
         )
         answers = [callback(info) for callback in self.options.callbacks]  # each is called, whatever the others say
-        return any(answer is True for answer in answers)
+        return any(isinstance(answer, bool | np.bool_) and answer for answer in answers)

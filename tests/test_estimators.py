@@ -876,3 +876,7 @@ def test_transform_is_what_the_output_layer_sees(parameters, width):
     if "dense_layer_sizes" in parameters:
         assert (features >= 0).all()  # after the relu
     assert small(**parameters).fit_transform(X, y).shape == features.shape
+    regressor = small(LSTMRegressor, dtype="float64", **parameters).fit(X, np.c_[y, -y])
+    output = regressor.layers_[-1]
+    expected = regressor.transform(X) @ output.weight + output.bias
+    np.testing.assert_allclose(regressor.predict(X), expected, rtol=1e-12, atol=1e-12)

@@ -1,11 +1,13 @@
 """What every estimator shares: arguments and their validation, the way through `fit`, fitted attributes."""
 
 import math
+import warnings
 from numbers import Integral, Real
 from typing import ClassVar
 
 import numpy as np
 from sklearn.base import BaseEstimator
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import ShuffleSplit
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
@@ -17,7 +19,7 @@ from ..network import POOLINGS, Network
 from ..optimizers import SCHEDULES, SOLVERS, Optimizer
 from ..sequences import check_sequences
 from ..training import History, Options, Trainer
-from .saving import save
+from .saving import check_fields, save
 
 _OPTIMIZER_ARGUMENTS = (
     "solver", "alpha", "l1_ratio", "clip_norm", "momentum", "nesterovs_momentum", "beta_1", "beta_2", "epsilon",
@@ -41,6 +43,7 @@ class RecurrentEstimator(BaseEstimator):
 
     - ``_check_targets(y, reset)``: y -> targets (n, ...) for the loss; with reset, sets what it learns (``classes_``).
     - ``_make_loss()``, ``_count_outputs()``, ``_validation_score(outputs, targets)``
+    - ``_target_attributes``: what it learned of its targets, by name; ``_check_restored_targets()`` after loading them
     """
 
     _parameter_constraints: ClassVar = {
@@ -159,6 +162,13 @@ class RecurrentEstimator(BaseEstimator):
         finally:
             if getattr(draft, "_history", None) is not getattr(self, "_history", None):
                 vars(self).update(vars(draft))
+        if self.stop_reason_ == "diverged":
+            warnings.warn(
+                f"Training diverged in epoch {self.n_iter_ + 1}: the loss or its gradient is not finite. The last "
+                "finite weights are kept. Lower learning_rate_init, set clip_norm, or scale X and y.",
+                ConvergenceWarning,
+                stacklevel=3,
+            )
         return self
 
     def _fit(self, X, y, sample_weight, X_val, y_val):
@@ -225,20 +235,9 @@ class RecurrentEstimator(BaseEstimator):
         return [] if self.callbacks is None else [self.callbacks] if callable(self.callbacks) else list(self.callbacks)
 
     def _check_weights(self, sample_weight, targets):
-        n = len(targets)
-        weights = np.ones(n) if sample_weight is None else np.asarray(sample_weight)
-        if weights.dtype.kind not in "fiub" or weights.shape != (n,):
-            raise ValueError(
-                f"sample_weight must be numbers of shape ({n},), one a sequence, got shape {weights.shape} of dtype "
-                f"{weights.dtype}"
-            )
-        weights = weights.astype(np.float64)
-        if not np.isfinite(weights).all() or (weights < 0).any():
-            index = int(np.argmin(np.isfinite(weights) & (weights >= 0)))
-            raise ValueError(f"sample_weight must be finite and not negative, got {weights[index]} at index {index}")
-        if not weights.any():
-            raise ValueError("sample_weight is zero for every sequence; at least one must be positive")
-        return weights
+        return check_weights(
+            np.ones(len(targets)) if sample_weight is None else sample_weight, "sample_weight", targets
+        )
 
     def _check_validation(self, X_val, y_val):
         if (X_val is None) != (y_val is None):
@@ -266,12 +265,16 @@ class RecurrentEstimator(BaseEstimator):
     def _splitter(self, targets, size, random_state):
         return ShuffleSplit(1, test_size=size, random_state=random_state)
 
-    def _new_network(self, sequences, targets, weights, rng):
+    def _network_config(self, sequences):
         hidden, dense = self._layer_sizes()
-        network = Network(
-            sequences.n_features, hidden, self._count_outputs(), bidirectional=self.bidirectional,
-            pooling=self.pooling, dense_layer_sizes=dense, dtype=self.dtype,
-        )  # fmt: skip
+        return {
+            "n_features": sequences.n_features, "hidden_layer_sizes": list(hidden), "dense_layer_sizes": list(dense),
+            "n_outputs": self._count_outputs(), "bidirectional": bool(self.bidirectional), "pooling": self.pooling,
+            "dtype": check_dtype(self.dtype).name,
+        }  # fmt: skip
+
+    def _new_network(self, sequences, targets, weights, rng):
+        network = Network(**self._network_config(sequences))
         network.initialize(rng)
         bias = self._make_loss().initial_bias(targets, weights)
         if bias is not None:
@@ -280,12 +283,14 @@ class RecurrentEstimator(BaseEstimator):
 
     def _copy_network(self, sequences):
         """This estimator's network, to be trained further without touching the original."""
-        if sequences.n_features != self._network.config["n_features"]:
-            raise ValueError(
-                f"X has {sequences.n_features} features a step, but the weights to go on from are for "
-                f"{self._network.config['n_features']}; set warm_start=False to start anew"
-            )
-        network = Network(**self._network.config)
+        asked, there = self._network_config(sequences), self._network.config
+        for name, value in asked.items():
+            if name not in ("dtype", "n_outputs") and value != there[name]:
+                raise ValueError(
+                    f"the weights to go on from belong to a network with {name}={there[name]}, not {value}; fit with "
+                    "warm_start=False to start anew"
+                )
+        network = Network(**there | {"dtype": asked["dtype"]})
         network.parameters[...] = self._network.parameters
         return network
 
@@ -324,13 +329,25 @@ class RecurrentEstimator(BaseEstimator):
         self.n_parameters_ = network.parameters.size
         self.n_layers_ = len(self.layers_)
 
-    def _restore(self, network, history):
-        """Become the fitted estimator that a file describes; ValueError where its parts contradict each other."""
-        if network.dense[-1].output_size != self._count_outputs() or network.dtype != np.dtype(self.dtype):
-            raise ValueError("the network does not have the outputs or the dtype of the estimator")
+    def _restore(self, fitted, network, history):
+        """Become the fitted estimator that a file describes; an error where its parts are not what they should be."""
+        check_fields(fitted, ("n_features_in_", "_input_kind", *self._target_attributes), ("feature_names_in_",))
+        for name, value in fitted.items():
+            setattr(self, name, value)
+        if self._input_kind not in ("2d", "sequences"):
+            raise ValueError(f"unknown kind of X, {self._input_kind!r}")
+        check_size(self.n_features_in_, "n_features_in_")
         if network.config["n_features"] != (1 if self._input_kind == "2d" else self.n_features_in_):
             raise ValueError("the network does not have the features of the estimator")
-        self._network, self._history = network, History(**history)
+        names = fitted.get("feature_names_in_")
+        if names is not None and (
+            np.shape(names) != (self.n_features_in_,) or not all(isinstance(n, str) for n in names)
+        ):
+            raise ValueError("feature_names_in_ must be one string a feature")
+        self._check_restored_targets()
+        if network.dense[-1].output_size != self._count_outputs():
+            raise ValueError("the network does not have the outputs of the estimator")
+        self._network, self._history = network, History.from_lists(history)
         self._optimizer = Optimizer(network, **{name: getattr(self, name) for name in _OPTIMIZER_ARGUMENTS})
         self._rng = _generator(check_random_state(self.random_state))
         self._set_attributes()
@@ -393,6 +410,29 @@ class RecurrentEstimator(BaseEstimator):
         tags = super().__sklearn_tags__()
         tags.input_tags.three_d_array = True
         return tags
+
+
+def check_weights(weights, name, targets):
+    """weights as float64, one for each target; ValueError if they are not finite, not negative and not all 0.
+
+    Only their ratios count. The largest becomes 1, so that no sum of them overflows or vanishes.
+    """
+    n = len(targets)
+    if isinstance(weights, np.ma.MaskedArray):
+        raise ValueError(f"{name} must not be a masked array; set the weight of what shall not count to 0")
+    weights = np.asarray(weights)
+    if weights.dtype.kind not in "fiub" or weights.shape != (n,):
+        raise ValueError(
+            f"{name} must be numbers of shape ({n},), one a sequence, got shape {weights.shape} of {weights.dtype}"
+        )
+    weights = weights.astype(np.float64)
+    good = np.isfinite(weights) & (weights >= 0)
+    if not good.all():
+        index = int(np.argmin(good))
+        raise ValueError(f"{name} must be finite and not negative, got {weights[index]} at index {index}")
+    if not weights.any():
+        raise ValueError(f"{name} is zero for every sequence; at least one must be positive")
+    return weights / weights.max()
 
 
 def _generator(random_state):

@@ -9,7 +9,7 @@ from sklearn.utils.multiclass import check_classification_targets, type_of_targe
 from sklearn.utils.validation import check_array, column_or_1d
 
 from ..losses import SigmoidCrossEntropy, SoftmaxCrossEntropy
-from .base import RecurrentEstimator
+from .base import RecurrentEstimator, check_weights
 from .sharing import shares_parameters
 
 
@@ -53,6 +53,8 @@ class LSTMClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classifi
         "class_weight": [dict, "array-like", str, None]
     }
 
+    _target_attributes = ("classes_", "_multilabel")
+
     def __init__(self, *arguments, class_weight=None, **parameters):
         super().__init__(*arguments, **parameters)
         self.class_weight = class_weight
@@ -76,17 +78,18 @@ class LSTMClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classifi
         if not hasattr(self, "_network"):
             if classes is None:
                 raise ValueError("classes must be passed on the first call to partial_fit.")
-            self.classes_ = _unique_labels(column_or_1d(classes))
+            self.classes_ = np.unique(column_or_1d(_check_labels(classes)))
             self._multilabel = y is not None and type_of_target(y).startswith("multilabel")
         elif classes is not None and not np.array_equal(np.unique(classes), self.classes_):
             raise ValueError(f"classes={classes} are not those of the first call to partial_fit: {self.classes_}")
         self._partial_fit(X, y, sample_weight, targets_known=True)
 
     def _check_targets(self, y, reset):
+        y = _check_labels(y)
         kind = type_of_target(y, input_name="y")
         multilabel = kind == "multilabel-indicator"
         if multilabel:
-            y = (y.toarray() if issparse(y) else np.asarray(y)).astype(self.dtype)
+            y = y.astype(self.dtype)
             classes = np.arange(y.shape[1])
         else:
             check_classification_targets(y)
@@ -96,7 +99,7 @@ class LSTMClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classifi
                     "(sklearn.multioutput.MultiOutputClassifier), or pass 0/1 indicators for multilabel targets"
                 )
             y = column_or_1d(y, warn=True)
-            classes = _unique_labels(y)
+            classes = np.unique(y)
         if reset:
             self.classes_, self._multilabel = classes, multilabel
         elif multilabel != self._multilabel or not np.isin(classes, self.classes_).all():
@@ -112,7 +115,17 @@ class LSTMClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classifi
             return weights
         if self._multilabel:
             raise ValueError("class_weight is for one label a sequence; weigh multilabel targets by sample_weight")
-        return weights * compute_sample_weight(self.class_weight, self.classes_[targets])
+        of_class = compute_sample_weight(self.class_weight, self.classes_[targets])
+        return check_weights(
+            weights * check_weights(of_class, "class_weight", targets), "the product of weights", targets
+        )
+
+    def _check_restored_targets(self):
+        classes = self.classes_
+        if type(self._multilabel) is not bool or not isinstance(classes, np.ndarray) or classes.ndim != 1:
+            raise ValueError("classes_ must be a one-dimensional array, with a flag for multilabel targets")
+        if not np.array_equal(classes, np.arange(len(classes)) if self._multilabel else np.unique(classes)):
+            raise ValueError(f"classes_ must be sorted and different, got {classes}")
 
     def _make_loss(self):
         return SigmoidCrossEntropy() if self._multilabel else SoftmaxCrossEntropy()
@@ -189,9 +202,15 @@ class LSTMClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classifi
         return tags
 
 
-def _unique_labels(y):
-    try:
-        return np.unique(check_array(y, ensure_2d=False, dtype=None, input_name="y", ensure_min_samples=0))
-    except TypeError as error:
-        kinds = sorted({type(label).__name__ for label in y})
-        raise TypeError(f"labels must be all strings or all numbers, got {kinds}") from error
+def _check_labels(y):
+    """y as an array whose labels are finite and can be compared."""
+    if issparse(y):
+        return y.toarray()
+    if isinstance(y, np.ma.MaskedArray):
+        raise ValueError("y must not be a masked array; leave out the sequences without a label")
+    labels = np.ravel(np.asarray(y, dtype=object if isinstance(y, list | tuple) else None))
+    if labels.dtype == object and len({isinstance(label, str) for label in labels}) > 1:
+        kinds = sorted({type(label).__name__ for label in labels})
+        raise TypeError(f"labels must be all strings or all numbers, got {', '.join(kinds)}")
+    return check_array(y, ensure_2d=False, allow_nd=True, dtype=None, ensure_min_samples=0, ensure_min_features=0,
+                       input_name="y")  # fmt: skip

@@ -6,9 +6,11 @@ import numpy as np
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, RegressorMixin, TransformerMixin
 from sklearn.metrics import r2_score
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import check_array, column_or_1d
+from sklearn.utils.validation import column_or_1d
 
+from ..layers.parameters import check_size
 from ..losses import REGRESSION_LOSSES, Quantile
+from ..sequences import as_numbers, check_finite, to_contiguous
 from .base import RecurrentEstimator
 from .sharing import shares_parameters
 
@@ -59,6 +61,8 @@ class LSTMRegressor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Regressor
         "quantile": [Interval(Real, 0, 1, closed="neither")],
     }
 
+    _target_attributes = ("_one_output", "_n_targets")
+
     def __init__(self, *arguments, loss="squared_error", quantile=0.5, **parameters):
         super().__init__(*arguments, **parameters)
         self.loss = loss
@@ -78,17 +82,23 @@ class LSTMRegressor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Regressor
         return self._change(lambda draft: draft._partial_fit(X, y, sample_weight, targets_known=False))
 
     def _check_targets(self, y, reset):
-        dtype = np.dtype(self.dtype)
-        with np.errstate(over="ignore", under="ignore"):
-            y = check_array(y, ensure_2d=False, dtype=dtype, ensure_min_samples=0, input_name="y")
+        y = to_contiguous(as_numbers(y, "y"), np.dtype(self.dtype))
+        if y.ndim not in (1, 2) or 0 in y.shape[1:]:
+            raise ValueError(f"y must have shape (n,) or (n, n_outputs), got {y.shape}")
+        check_finite(y, "y")
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
+        n_targets = 1 if y.ndim == 1 else y.shape[1]
         if reset:
-            self._one_output = y.ndim == 1
-            self._n_targets = 1 if y.ndim == 1 else y.shape[1]
-        elif (1 if y.ndim == 1 else y.shape[1]) != self._n_targets:
+            self._one_output, self._n_targets = y.ndim == 1, n_targets
+        elif n_targets != self._n_targets:
             raise ValueError(f"y must have {self._n_targets} columns as in the first fit, got shape {y.shape}")
-        return y.reshape(len(y), -1)
+        return y.reshape(len(y), n_targets)
+
+    def _check_restored_targets(self):
+        check_size(self._n_targets, "n_targets")
+        if type(self._one_output) is not bool or self._one_output != (self._n_targets == 1):
+            raise ValueError("one output makes y one-dimensional, several make it two-dimensional")
 
     def _make_loss(self):
         return Quantile(self.quantile) if self.loss == "quantile" else REGRESSION_LOSSES[self.loss]()

@@ -10,20 +10,20 @@ from ..persistence import ModelFormatError, read_model, write_model
 
 _CLASSES = {"LSTMClassifier": "classifier", "LSTMRegressor": "regressor"}
 _HISTORY = ("loss_curve", "grad_norm_curve", "validation_scores", "stop_reason")
-# Fitted attributes that are small and plain; `_encode` says how arrays and strings travel.
-_FITTED = ("n_features_in_", "feature_names_in_", "_input_kind", "classes_", "_multilabel", "_one_output", "_n_targets")
 
 
 def save(estimator, path):
     """Write a fitted estimator."""
+    estimator._check_arguments()  # they may have been changed since; what is saved can be loaded
     parameters = estimator.get_params(deep=False) | {"callbacks": None}
     if not isinstance(parameters["random_state"], Integral | None):
         parameters["random_state"] = None
     network, history = estimator._network, estimator._history
+    fitted = ("n_features_in_", "feature_names_in_", "_input_kind", *estimator._target_attributes)
     metadata = {
         "estimator": type(estimator).__name__,
         "parameters": {name: _encode(value) for name, value in parameters.items()},
-        "fitted": {name: _encode(getattr(estimator, name)) for name in _FITTED if hasattr(estimator, name)},
+        "fitted": {name: _encode(getattr(estimator, name)) for name in fitted if hasattr(estimator, name)},
         "history": {name: getattr(history, name) for name in _HISTORY},
         "network": network.config,
     }
@@ -63,7 +63,7 @@ def load(path):
     metadata, arrays = read_model(path)
     try:
         return _rebuild(metadata, arrays)
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
         raise ModelFormatError(f"{path}: the model in this file is not consistent: {error}") from error
 
 
@@ -75,12 +75,16 @@ def _rebuild(metadata, arrays):
     estimator = cls(**{key: _decode(value) for key, value in metadata["parameters"].items()})
     estimator._check_arguments()
     network = _rebuild_network(metadata["network"], arrays)
-    for key, value in metadata["fitted"].items():
-        if key not in _FITTED:
-            raise ValueError(f"unknown attribute {key!r}")
-        setattr(estimator, key, _decode(value))
-    estimator._restore(network, {key: metadata["history"][key] for key in _HISTORY})
+    check_fields(metadata["history"], _HISTORY)
+    fitted = {key: _decode(value) for key, value in metadata["fitted"].items()}
+    estimator._restore(fitted, network, metadata["history"])
     return estimator
+
+
+def check_fields(fields, needed, optional=()):
+    """ValueError unless a dict has just these keys."""
+    if not set(needed) <= set(fields) <= {*needed, *optional}:
+        raise ValueError(f"expected {sorted(needed)}, got {sorted(fields)}")
 
 
 def _rebuild_network(config, arrays):
@@ -128,9 +132,11 @@ def _decode(value):
     if kind == "dict":
         return {_decode(key): _decode(item) for key, item in content}
     dtype = np.dtype(kind.removeprefix("array "))
-    if dtype.kind not in "biufUO":
-        raise ValueError(f"arrays of {dtype} are not read")
-    array = np.array(content, dtype)
-    if dtype.kind == "O" and not all(isinstance(item, str | int | float | bool) for item in array.ravel()):
-        raise ValueError("arrays of objects must hold strings or numbers")
-    return array
+    if dtype.kind in "UO":
+        if not all(isinstance(item, str) for item in content):
+            raise ValueError("arrays of strings must hold strings")
+        # Wide enough for what is there: a file does not get to ask for more.
+        return np.array(content, str if dtype.kind == "U" else object)
+    if dtype.kind not in "biuf" or not all(type(item) in (bool, int, float) for item in content):
+        raise ValueError(f"arrays of {dtype} are not read, or do not hold numbers")
+    return np.array(content, dtype)

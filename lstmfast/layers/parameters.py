@@ -20,7 +20,7 @@ def check_size(value, name):
 def check_dtype(dtype):
     """np.float32 or np.float64 as a dtype."""
     try:
-        checked = np.dtype(dtype)
+        checked = None if dtype is None else np.dtype(dtype)  # NumPy reads None as float64
     except TypeError:
         checked = None
     if checked not in (np.float32, np.float64):
