@@ -36,7 +36,8 @@ def demo(arguments):
     print(f"lstmfast {__version__}: {settings['instruction set'].split(' ')[0]}, {settings['threads']}")
     print(f"Data: {len(X_train) + len(X_test)} handwritten digits, each a sequence of 8 rows of 8 pixels;")
     print(f"      {len(X_train)} to train on, {len(X_test)} held out.")
-    classifier = LSTMClassifier(**DEMO_SETTINGS, random_state=arguments.seed, verbose=arguments.verbose)
+    verbose = int(sys.stderr.isatty()) if arguments.verbose is None else arguments.verbose
+    classifier = LSTMClassifier(**DEMO_SETTINGS, random_state=arguments.seed, verbose=verbose)
     started = time.perf_counter()
     classifier.fit(X_train, y_train)
     seconds = time.perf_counter() - started
@@ -71,7 +72,7 @@ def main(argv=None):
     )
     command.add_argument("--seed", type=int, default=0, help="random_state of the training (default: 0)")
     command.add_argument(
-        "--verbose", type=int, default=1, help="0: no progress, 1: a bar, 2: a line an epoch (default: 1)"
+        "--verbose", type=int, help="0: no progress, 1: a bar, 2: a line an epoch (default: 1 on a terminal)"
     )
     command.add_argument("--out", metavar="FILE", help="keep the trained model in this file")
     command.set_defaults(run=demo)

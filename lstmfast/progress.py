@@ -12,7 +12,7 @@ def progress_reporter(verbose, n_epochs):
         with tqdm(total=n_epochs, unit="epoch") as bar:
 
             def advance(history, learning_rate):
-                bar.set_postfix(_figures(history))
+                bar.set_postfix(_figures(history), refresh=False)  # update draws, at most ten times a second
                 bar.update()
 
             yield advance
