@@ -11,6 +11,7 @@ import numpy as np
 
 from . import _core
 from .layers import LSTM, Dense
+from .layers.initializers import BLANK
 from .layers.parameters import check_dtype, check_size
 from .workspace import Workspace
 
@@ -63,6 +64,8 @@ class ForwardPass:
 class Network:
     """Recurrent layers, pooling, dense layers with relu between them, and a linear output.
 
+    Its parameters are 0 until `initialize` draws them or somebody sets them.
+
     Parameters
     ----------
     n_features : int
@@ -94,11 +97,11 @@ class Network:
         self.dtype, self.pooling = check_dtype(dtype), pooling
         self.layers, size = [], n_features
         for units in hidden_layer_sizes:
-            self.layers.append(LSTM(size, units, bidirectional=bidirectional, dtype=dtype))
+            self.layers.append(LSTM(size, units, bidirectional=bidirectional, dtype=dtype, random_state=BLANK))
             size = self.layers[-1].output_size
         self.dense = []
         for units in (*dense_layer_sizes, n_outputs):
-            self.dense.append(Dense(size, units, dtype=dtype))
+            self.dense.append(Dense(size, units, dtype=dtype, random_state=BLANK))
             size = units
         self._flatten()
 

@@ -97,12 +97,13 @@ class Trainer:
         n_batches = -(-len(sequences) // options.batch_size)
         self.started, self.total_steps, self.step = time.perf_counter(), options.max_iter * n_batches, 0
         best, best_parameters, stale, history.stop_reason = -np.inf, None, 0, None
+        before = network.parameters.copy()
         try:
             with progress_reporter(options.verbose, options.max_iter) as progress:
                 for epoch in range(options.max_iter):
-                    before = network.parameters.copy()
+                    before[...] = network.parameters
                     if not self._epoch(sequences, targets, weights):
-                        self._recover(before)
+                        history.stop_reason = "diverged"
                         break
                     quality = -history.loss_curve[-1]
                     if self.validation_score is not None:
@@ -119,13 +120,17 @@ class Trainer:
                         break
                     if stale >= options.n_iter_no_change:  # "adaptive": go on, more slowly
                         self.rate_divisor, stale = self.rate_divisor * 5, 0
-        except KeyboardInterrupt:
+        except BaseException:  # Ctrl-C, or an error in a callback
             history.stop_reason = "interrupted"
             raise
         finally:
+            if history.stop_reason == "diverged" or not np.isfinite(network.parameters).all():
+                self.optimizer.reset()  # its moments would spoil the next fit
+            if not np.isfinite(network.parameters).all():
+                network.parameters[...] = before
             if best_parameters is not None:
                 network.parameters[...] = best_parameters
-                network.parameters_changed()
+            network.parameters_changed()
 
     def _rate(self):
         options = self.options
@@ -155,14 +160,6 @@ class Trainer:
         history.loss_curve.append(total_loss / n_seen)
         history.grad_norm_curve.append(total_norm / n_batches)
         return True
-
-    def _recover(self, before):
-        """After an epoch that diverged: the last finite parameters, and no moments that would spoil the next fit."""
-        if not np.isfinite(self.network.parameters).all():
-            self.network.parameters[...] = before
-            self.network.parameters_changed()
-        self.optimizer.reset()
-        self.history.stop_reason = "diverged"
 
     def _batch(self, sequences, rows, targets, weights):
         """Gradient and update; the parameters stay as they were if the gradient is not finite."""

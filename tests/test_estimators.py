@@ -25,7 +25,7 @@ from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from lstmfast import LSTMClassifier, LSTMRegressor, SequenceScaler, make_windows, network
-from lstmfast.network import POOLINGS
+from lstmfast.network import POOLINGS, Network
 from lstmfast.optimizers import SOLVERS
 
 # ---- scikit-learn's own checks --------------------------------------------------------------------------------------
@@ -880,3 +880,22 @@ def test_transform_is_what_the_output_layer_sees(parameters, width):
     output = regressor.layers_[-1]
     expected = regressor.transform(X) @ output.weight + output.bias
     np.testing.assert_allclose(regressor.predict(X), expected, rtol=1e-12, atol=1e-12)
+
+
+def test_an_interrupt_in_a_diverging_epoch_leaves_finite_weights(monkeypatch):
+    """The first batch's step is far too long; the interrupt comes before the second finds out."""
+    X, y = ragged()
+    compute, calls = Network.loss_and_gradient, []
+
+    def interrupted(self, *arguments, **options):
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return compute(self, *arguments, **options)
+
+    monkeypatch.setattr(Network, "loss_and_gradient", interrupted)
+    estimator = small(LSTMRegressor, learning_rate_init=1e39, clip_norm=None, batch_size=4, alpha=0.0)
+    with pytest.raises(KeyboardInterrupt):
+        estimator.fit(X, y)
+    assert estimator.stop_reason_ == "interrupted"
+    assert all_finite(estimator)

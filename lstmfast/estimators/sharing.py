@@ -44,7 +44,8 @@ batch_size : int, default=32
 max_iter : int, default=200
     Most passes over the data (epochs).
 tol : float, default=1e-4
-    What counts as better, in units of the loss (or of the validation score with `early_stopping`).
+    What counts as better than the best so far, in units of the loss (or of the validation score with
+    `early_stopping`). As in scikit-learn, an endless row of smaller improvements counts as none.
 n_iter_no_change : int, default=10
     Epochs without anything better after which training stops.
 shuffle : bool, default=True
@@ -91,7 +92,7 @@ loss_curve_, grad_norm_curve_ : list of float
 validation_scores_, best_validation_score_ : list of float, float or None
     Score on the validation data after each epoch; None without validation data.
 stop_reason_ : {"tol", "max_iter", "max_time", "early_stopping", "callback", "diverged", "interrupted"}
-    Why training ended."""
+    Why training ended; "interrupted" also after an error in a callback."""
 
 
 def shares_parameters(cls):

@@ -4,7 +4,7 @@ import numpy as np
 
 from .. import _core
 from ..workspace import aligned_empty
-from .initializers import glorot_uniform
+from .initializers import BLANK, glorot_uniform
 from .parameters import Parameter, Trainable, check_dtype, check_size
 
 
@@ -48,7 +48,8 @@ class Dense(Trainable):
         super().__init__(
             {"weight": (self.input_size, self.output_size), "bias": (self.output_size,)}, check_dtype(dtype)
         )
-        self.initialize(np.random.default_rng(random_state))
+        if random_state is not BLANK:
+            self.initialize(np.random.default_rng(random_state))
 
     def initialize(self, rng):
         """Draw new weights from a numpy Generator."""

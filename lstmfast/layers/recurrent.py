@@ -6,7 +6,7 @@ import numpy as np
 
 from .. import _core
 from ..workspace import Workspace, aligned_empty
-from .initializers import glorot_uniform, orthogonal
+from .initializers import BLANK, glorot_uniform, orthogonal
 from .padded import Padding, check_array
 from .parameters import Parameter, Trainable, check_dtype, check_size
 
@@ -140,7 +140,8 @@ class LSTM:
         readings = (False, True) if bidirectional else (self.reverse,)
         self.directions = [Direction(self.input_size, self.hidden_size, self.dtype, reading) for reading in readings]
         self._tape = None
-        self.initialize(np.random.default_rng(random_state))
+        if random_state is not BLANK:
+            self.initialize(np.random.default_rng(random_state))
 
     def initialize(self, rng):
         """Draw new weights from a numpy Generator."""
