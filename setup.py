@@ -61,7 +61,7 @@ setup(
             Extension(
                 "lstmfast._core",
                 sources=["src/_core.pyx", "src/dispatch.c", *KERNELS],
-                depends=[str(path) for path in Path("src").glob("*.h")],
+                depends=[str(path) for path in Path("src").glob("*.[hp]*")],
                 include_dirs=["src"],
             )
         ],

@@ -4,7 +4,9 @@ Imports nothing, NumPy included: arrays come in through the buffer protocol. Eac
 shape and layout, before any compiled loop sees it; no size is taken from one argument and trusted for another.
 """
 cimport cython
-from cpython.buffer cimport PyBUF_FORMAT, PyBUF_STRIDES, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.buffer cimport (
+    PyBUF_FORMAT, PyBUF_ND, PyBUF_STRIDES, PyBUF_WRITABLE, PyBuffer_Release, PyObject_CheckBuffer, PyObject_GetBuffer
+)
 from cpython.mem cimport PyMem_Calloc, PyMem_Free
 from cython.parallel cimport parallel, prange
 from libc.stdint cimport int64_t
@@ -90,6 +92,8 @@ cdef extern from "kernels.h" nogil:
         void (*sgd)(const optimizer_call *) noexcept nogil
         void (*rmsprop)(const optimizer_call *) noexcept nogil
         void (*adam)(const optimizer_call *) noexcept nogil
+        void (*output_probabilities)(int, const void *, void *, Py_ssize_t, Py_ssize_t) noexcept nogil
+        void (*lstm_step)(const recurrent_call *, int, Py_ssize_t, Py_ssize_t) noexcept nogil
         void (*evaluate)(int, const void *, void *, Py_ssize_t) noexcept nogil
 
     const char *const *lstmfast_instruction_sets()
@@ -555,6 +559,15 @@ def dense_forward(x, weights, Py_ssize_t n_inputs, Py_ssize_t n_outputs, bint fl
         table.dense_forward(&call, _share(call.n_rows, i, threads), _share(call.n_rows, i + 1, threads))
 
 
+def output_probabilities(bint multilabel, z, probabilities, Py_ssize_t n_outputs, bint float64):
+    """Softmax over each row of z (n, n_outputs), or with multilabel the sigmoid of each output."""
+    cdef Py_ssize_t n = len(z)
+    cdef const void *source = _rows(z, "z", float64, n, _positive(n_outputs, "n_outputs"), False, NULL)
+    cdef void *target = _rows(probabilities, "probabilities", float64, n, n_outputs, True, NULL)
+    with nogil:
+        _tables[float64].output_probabilities(multilabel, source, target, n, n_outputs)
+
+
 def dense_weight_gradient(x, dy_padded, Py_ssize_t n_inputs, Py_ssize_t n_outputs, bint float64, dweight, dbias,
                           Py_ssize_t n_threads=1):
     """Adds x^T dy to dweight (M, N) and the sum of dy to dbias (N,); dy_padded (n, N rounded up to a vector)."""
@@ -573,127 +586,14 @@ def dense_weight_gradient(x, dy_padded, Py_ssize_t n_inputs, Py_ssize_t n_output
         table.dense_weight_gradient(&call, _share(tasks, i, threads), _share(tasks, i + 1, threads))
 
 
-# ---- pooling: steps of each sequence -> one vector. y (S, D) one sequence after the other; out (N, D) ----------------
-
-def pool_mean(Batch batch not None, const cython.floating[:, ::1] y, cython.floating[:, ::1] out):
-    """out[r] = mean of y over the steps of sequence r."""
-    cdef Py_ssize_t r, s, j
-    cdef cython.floating length
-    _check_pooling(batch, y.shape, out.shape)
-    with nogil:
-        for r in range(batch.n_rows):
-            length = <cython.floating>batch._lengths[r]
-            for j in range(y.shape[1]):
-                out[r, j] = 0
-            for s in range(batch._first[r], batch._first[r] + batch._lengths[r]):
-                for j in range(y.shape[1]):
-                    out[r, j] += y[s, j]
-            for j in range(y.shape[1]):
-                out[r, j] /= length
-
-
-def pool_mean_backward(Batch batch not None, const cython.floating[:, ::1] dout, cython.floating[:, ::1] dy):
-    """dy[s] = dout[r] / length for each step s of sequence r."""
-    cdef Py_ssize_t r, s, j
-    _check_pooling(batch, dy.shape, dout.shape)
-    with nogil:
-        for r in range(batch.n_rows):
-            for s in range(batch._first[r], batch._first[r] + batch._lengths[r]):
-                for j in range(dy.shape[1]):
-                    dy[s, j] = dout[r, j] / <cython.floating>batch._lengths[r]
-
-
-def pool_max(Batch batch not None, const cython.floating[:, ::1] y, cython.floating[:, ::1] out, int64_t[:, ::1] at):
-    """out[r] = maximum of y over the steps of sequence r; at[r] = the (first) rows of y where it stands."""
-    cdef Py_ssize_t r, s, j
-    _check_pooling(batch, y.shape, out.shape)
-    _check_pooling(batch, y.shape, at.shape)
-    with nogil:
-        for r in range(batch.n_rows):
-            for j in range(y.shape[1]):
-                out[r, j] = y[batch._first[r], j]
-                at[r, j] = batch._first[r]
-            for s in range(batch._first[r] + 1, batch._first[r] + batch._lengths[r]):
-                for j in range(y.shape[1]):
-                    if y[s, j] > out[r, j]:
-                        out[r, j] = y[s, j]
-                        at[r, j] = s
-
-
-def pool_max_backward(Batch batch not None, const cython.floating[:, ::1] dout, const int64_t[:, ::1] at,
-                      cython.floating[:, ::1] dy):
-    """dy is dout where the maximum stands, 0 elsewhere."""
-    cdef Py_ssize_t r, j
-    _check_pooling(batch, dy.shape, dout.shape)
-    _check_pooling(batch, dy.shape, at.shape)
-    for r in range(batch.n_rows):
-        for j in range(dy.shape[1]):
-            if not batch._first[r] <= at[r, j] < batch._first[r] + batch._lengths[r]:
-                raise ValueError(f"at[{r}, {j}] is no step of sequence {r}")
-    with nogil:
-        dy[:, :] = 0
-        for r in range(batch.n_rows):
-            for j in range(dy.shape[1]):
-                dy[at[r, j], j] = dout[r, j]
-
-
-cdef int _check_pooling(Batch batch, const Py_ssize_t *steps, const Py_ssize_t *rows) except -1:
-    if steps[0] != batch.n_steps or rows[0] != batch.n_rows or steps[1] != rows[1]:
-        raise ValueError(f"steps must have shape ({batch.n_steps}, {rows[1]}) and rows ({batch.n_rows}, {rows[1]}), "
-                         f"got ({steps[0]}, {steps[1]}) and ({rows[0]}, {rows[1]})")
-    return 0
-
-
-# ---- optimisers -----------------------------------------------------------------------------------------------------
-
-def penalised_gradient(parameters, gradients, Py_ssize_t n_penalised, double l1, double l2, bint float64):
-    """Adds the gradient of l1 |w| + l2 w^2 / 2 over the first n_penalised parameters; returns (squared norm of the
-    gradient, value of the penalty)."""
-    cdef optimizer_call call
-    cdef double norm, penalty = 0
-    cdef const kernel_table *table = _tables[float64]
-    call.n, call.n_penalised = len(parameters), n_penalised
-    if not 0 <= n_penalised <= call.n:
-        raise ValueError(f"n_penalised must be in [0, {call.n}], got {n_penalised}")
-    call.parameters = _flat(parameters, "parameters", float64, call.n, False)
-    call.gradients = _flat(gradients, "gradients", float64, call.n, True)
-    with nogil:
-        norm = table.penalised_gradient(&call, l1, l2, &penalty)
-    return norm, penalty
-
-
-def optimizer_step(str solver, parameters, gradients, first, second, Py_ssize_t n_penalised, bint float64, *,
-                   double scale, double learning_rate, double momentum=0, bint nesterov=False, double beta_1=0,
-                   double beta_2=0, double epsilon=0, double decay=0, Py_ssize_t step=1):
-    """One step of "sgd", "rmsprop" or "adam" (with decay > 0: AdamW) on the flat parameter array, in place."""
-    cdef optimizer_call call
-    cdef void (*update)(const optimizer_call *) noexcept nogil
-    cdef const kernel_table *table = _tables[float64]
-    call.n, call.n_penalised = len(parameters), n_penalised
-    if not 0 <= n_penalised <= call.n:
-        raise ValueError(f"n_penalised must be in [0, {call.n}], got {n_penalised}")
-    call.parameters = _flat(parameters, "parameters", float64, call.n, True)
-    call.gradients = _flat(gradients, "gradients", float64, call.n, False)
-    call.first = _flat(first, "first", float64, call.n, True)
-    call.second = _flat(second, "second", float64, call.n, True)
-    call.scale, call.learning_rate, call.momentum, call.nesterov = scale, learning_rate, momentum, nesterov
-    call.beta_1, call.beta_2, call.epsilon, call.decay = beta_1, beta_2, epsilon, decay
-    call.first_correction, call.second_correction = 1 - beta_1 ** step, 1 - beta_2 ** step
-    if solver == "sgd":
-        update = table.sgd
-    elif solver == "rmsprop":
-        update = table.rmsprop
-    elif solver == "adam":
-        update = table.adam
-    else:
-        raise ValueError(f"solver must be 'sgd', 'rmsprop' or 'adam', got {solver!r}")
-    with nogil:
-        update(&call)
-
-
 def evaluate(str function, x, y, bint float64):
     """y = sigmoid(x) or tanh(x), by the vector code of the kernels; for tests of its accuracy."""
     cdef const kernel_table *table = _tables[float64]
     cdef void *source = _flat(x, "x", float64, len(x), False)
     cdef void *target = _flat(y, "y", float64, len(x), True)
     table.evaluate(1 if function == "tanh" else 0, source, target, len(x))
+
+
+include "pooling.pxi"
+include "optimizers.pxi"
+include "stream.pxi"

@@ -27,6 +27,23 @@ static void dense_forward(const dense_call *call, ptrdiff_t row_begin, ptrdiff_t
     }
 }
 
+/* Rows of outputs to probabilities, in place if one likes: softmax, or for multilabel targets the sigmoid of each.
+ * Each row is summed in order. */
+static void output_probabilities(int multilabel, const void *z, void *probabilities, ptrdiff_t n_rows, ptrdiff_t n) {
+    for (ptrdiff_t r = 0; r < n_rows; r++) {
+        const real *row = (const real *)z + r * n;
+        real *out = (real *)probabilities + r * n, largest = row[0], total = 0;
+        for (ptrdiff_t j = 1; j < n; j++) largest = row[j] > largest ? row[j] : largest;
+        for (ptrdiff_t j = 0; j < n; j += VL) {
+            vec value = v_load_lanes(row + j, n - j);
+            value = multilabel ? v_sigmoid(value) : v_exp(v_sub(value, v_set(largest)));
+            v_store_lanes(out + j, value, n - j);
+        }
+        for (ptrdiff_t j = 0; j < n; j++) total += out[j];
+        for (ptrdiff_t j = 0; !multilabel && j < n; j++) out[j] /= total;
+    }
+}
+
 /* dW = [x, 1]^T dy. A task is one tile of rows of dW (or db) for one panel; it sums over all rows in order. */
 static ptrdiff_t dense_weight_gradient_tasks(const dense_call *call) {
     return n_panels(call->n_outputs) * (n_tiles(call->n_inputs) + 1);

@@ -64,6 +64,8 @@ const kernel_table KERNEL_TABLE = {
     .sgd = sgd,
     .rmsprop = rmsprop,
     .adam = adam,
+    .output_probabilities = output_probabilities,
+    .lstm_step = lstm_step,
     .evaluate = evaluate,
 };
 

@@ -84,6 +84,32 @@ static void forward_tile(const recurrent_call *call, const forward_row *rows, in
     }
 }
 
+static void forward_tiles(const recurrent_call *call, const forward_row *rows, ptrdiff_t n, ptrdiff_t block) {
+    for (ptrdiff_t tile = 0; tile < n_tiles(n); tile++) {
+        ptrdiff_t first = tile_begin(n, tile);
+        forward_tile(call, rows + first, (int)(tile_begin(n, tile + 1) - first), block);
+    }
+}
+
+/* One step of rows that carry their state from call to call: h_steps (2, N, H) holds h_prev in half `now` and gets h in
+ * the other, c_steps (N, Hp) holds c. Only x, its stride, h_steps and c_steps of the call are used. */
+static void lstm_step(const recurrent_call *call, int now, ptrdiff_t row_begin, ptrdiff_t row_end) {
+    for (ptrdiff_t begin = row_begin; begin < row_end; begin += BLOCK_ROWS) {
+        ptrdiff_t n = min_size(BLOCK_ROWS, row_end - begin);
+        forward_row rows[BLOCK_ROWS];
+        for (ptrdiff_t i = 0; i < n; i++) {
+            ptrdiff_t r = begin + i;
+            real *c = row_at(call->c_steps, r, padded(call->n_units));
+            rows[i] = (forward_row){.x = row_at(call->x, r, call->x_stride),
+                                    .h_prev = row_at(call->h_steps, now * call->n_rows + r, call->n_units),
+                                    .h = row_at(call->h_steps, !now * call->n_rows + r, call->n_units),
+                                    .c_prev = c,
+                                    .c = c};
+        }
+        for (ptrdiff_t block = 0; block * VL < call->n_units; block++) forward_tiles(call, rows, n, block);
+    }
+}
+
 static void lstm_forward(const recurrent_call *call, ptrdiff_t row_begin, ptrdiff_t row_end) {
     for (ptrdiff_t begin = row_begin; begin < row_end; begin += BLOCK_ROWS) {
         ptrdiff_t end = min_size(begin + BLOCK_ROWS, row_end), n;
@@ -91,11 +117,7 @@ static void lstm_forward(const recurrent_call *call, ptrdiff_t row_begin, ptrdif
         for (ptrdiff_t r = begin; r < end; r++) forward_begin(call, r);
         for (ptrdiff_t t = 0; (n = alive(call, begin, end, t)) > 0; t++) {
             for (ptrdiff_t r = 0; r < n; r++) forward_places(call, t, begin + r, rows + r);
-            for (ptrdiff_t block = 0; block * VL < call->n_units; block++)
-                for (ptrdiff_t tile = 0; tile < n_tiles(n); tile++) {
-                    ptrdiff_t first = tile_begin(n, tile);
-                    forward_tile(call, rows + first, (int)(tile_begin(n, tile + 1) - first), block);
-                }
+            for (ptrdiff_t block = 0; block * VL < call->n_units; block++) forward_tiles(call, rows, n, block);
             for (ptrdiff_t r = 0; r < n; r++)
                 if (t + 1 == call->lengths[begin + r])
                     memcpy(row_at(call->c, begin + r, call->n_units), rows[r].c, (size_t)call->n_units * sizeof(real));

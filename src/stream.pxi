@@ -1,0 +1,348 @@
+# ---- streaming: one step at a time, the state kept between calls -----------------------------------------------------
+
+cdef object _aligned_empty, _np
+
+
+cdef class Stream:
+    """n live sequences on one set of weights: `step` advances each by one step.
+
+    Parameters
+    ----------
+    layers : list of (packed weights, n_inputs, n_units)
+        Unidirectional layers, lowest first; weights from `pack_gates`.
+    dense : list of (packed weights, n_inputs, n_outputs)
+        Dense layers with relu between them; weights from `pack_columns`.
+    pooling : {"last", "mean", "max"}
+        Over the steps so far.
+    activation : {None, "softmax", "sigmoid"}
+        Of the outputs.
+    n : int
+        Number of sequences.
+    float64 : bool
+        Precision.
+    n_threads : int
+        Used for many sequences only.
+    """
+    cdef readonly Py_ssize_t n, n_features, n_outputs
+    cdef Py_ssize_t n_layers, n_dense, n_threads, width
+    cdef const kernel_table *table
+    cdef bint float64, busy
+    cdef int now, multilabel
+    cdef bint has_activation, mean, maximum
+    cdef recurrent_call *layers
+    cdef dense_call *dense
+    cdef double work
+    cdef object recipe  # the arguments, for copy
+    cdef list arrays    # keeps every array alive
+    cdef list h_steps, c_steps
+    cdef object pooled, counts
+    cdef void *pooled_data
+    cdef void *features
+    cdef int64_t *counts_data
+
+    def __cinit__(self, list layers, list dense, str pooling, activation, Py_ssize_t n, bint float64,
+                  Py_ssize_t n_threads=1):
+        global _aligned_empty, _np
+        if _np is None:
+            import numpy
+            from lstmfast.workspace import aligned_empty
+            _np, _aligned_empty = numpy, aligned_empty
+        cdef Py_ssize_t i, n_inputs, n_units, n_outputs, padded, size
+        dtype = "float64" if float64 else "float32"
+        self.n, self.float64, self.n_threads = _positive(n, "n"), float64, n_threads
+        self.table = _tables[float64]
+        self.recipe = (layers, dense, pooling, activation, n, float64, n_threads)
+        self.mean, self.maximum = pooling == "mean", pooling == "max"
+        self.has_activation, self.multilabel = activation is not None, activation == "sigmoid"
+        self.arrays, self.h_steps, self.c_steps = [], [], []
+        self.n_layers, self.n_dense = len(layers), len(dense)
+        self.layers = <recurrent_call *>PyMem_Calloc(self.n_layers, sizeof(recurrent_call))
+        self.dense = <dense_call *>PyMem_Calloc(self.n_dense, sizeof(dense_call))
+        if self.layers == NULL or self.dense == NULL or self.n_layers < 1 or self.n_dense < 1:
+            raise MemoryError("layers of a stream")
+        size = self.n_features = layers[0][1]
+        for i, (packed, n_inputs, n_units) in enumerate(layers):
+            if n_inputs != size:
+                raise ValueError(f"layer {i} takes {n_inputs} inputs, but the one below gives {size}")
+            padded = -(-_positive(n_units, "n_units") // self.table.lanes) * self.table.lanes
+            h, c = _aligned_empty((2 * n * n_units,), dtype), _aligned_empty((n * padded,), dtype)
+            self.arrays += [packed, h, c]
+            self.h_steps.append(h.reshape(2, n, n_units))
+            self.c_steps.append(c.reshape(n, padded))
+            self.layers[i].n_rows, self.layers[i].n_inputs, self.layers[i].n_units = n, n_inputs, n_units
+            self.layers[i].x_stride = n_inputs
+            self.layers[i].weights = _flat(packed, "weights", float64, packed_gates_size(n_inputs, n_units, float64),
+                                           False, True)
+            self.layers[i].h_steps = _flat(h, "h", float64, 2 * n * n_units, True)
+            self.layers[i].c_steps = _flat(c, "c", float64, n * padded, True)
+            self.work += <double>n * (n_inputs + n_units) * 4 * n_units
+            size = n_units
+        self.width = size
+        pooled, self.counts = _aligned_empty((n * size,), dtype), _np.zeros(n, _np.int64)
+        features = _aligned_empty((n * size,), dtype)
+        self.arrays += [pooled, features]
+        self.features = _flat(features, "features", float64, n * size, True)
+        self.pooled, self.pooled_data = pooled.reshape(n, size), _flat(pooled, "pooled", float64, n * size, True)
+        cdef int64_t[::1] counts = self.counts
+        self.counts_data = &counts[0]
+        for i, (packed, n_inputs, n_outputs) in enumerate(dense):
+            if n_inputs != size:
+                raise ValueError(f"dense layer {i} takes {n_inputs} inputs, but the one below gives {size}")
+            z = _aligned_empty((n * _positive(n_outputs, "n_outputs"),), dtype)
+            self.arrays += [packed, z]
+            self.dense[i].n_rows, self.dense[i].n_inputs, self.dense[i].n_outputs = n, n_inputs, n_outputs
+            self.dense[i].weights = _flat(packed, "weights", float64,
+                                          packed_columns_size(n_inputs, n_outputs, float64), False, True)
+            self.dense[i].y = _flat(z, "z", float64, n * n_outputs, True)
+            self.work += <double>n * n_inputs * n_outputs
+            size = n_outputs
+        self.n_outputs = size
+        self.reset()
+
+    def __dealloc__(self):
+        PyMem_Free(self.layers)
+        PyMem_Free(self.dense)
+
+    def __reduce__(self):
+        raise TypeError("a stream cannot be pickled: keep its model and its state")
+
+    def step(self, x, out=None):
+        """Advance every sequence by one step.
+
+        Parameters
+        ----------
+        x : ndarray of shape (n_features,) for one sequence, or (n, n_features)
+            The step of each sequence. Nothing is allocated if it is C-contiguous and of the stream's dtype.
+        out : ndarray, default=None
+            Where to put the output: C-contiguous, of the stream's dtype.
+
+        Returns
+        -------
+        y : ndarray of shape (n_outputs,) or (n, n_outputs), like x
+            Output after this step: probabilities of a classifier, values of a regressor.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If x or out has another shape or type, or x is not finite. The state is then as it was.
+        """
+        cdef Py_buffer source, target
+        cdef bint one
+        if _acquire(x, &source, self.float64, self.n, self.n_features, False) < 0:
+            x = self._convert(x)
+            if _acquire(x, &source, self.float64, self.n, self.n_features, False) < 0:
+                raise TypeError("x must be an array")
+        try:
+            one = source.ndim == 1
+            if not _finite(source.buf, self.n * self.n_features, self.float64):
+                raise ValueError("x contains NaN or infinity; the state is as it was")
+            if out is None:
+                out = _np.empty(self._output_shape(one), self.dtype)
+            if _acquire(out, &target, self.float64, self.n, self.n_outputs, True) < 0 or (
+                target.ndim != source.ndim
+            ):
+                raise ValueError(f"out must be a C-contiguous writable {self.dtype} array of shape "
+                                 f"{self._output_shape(one)}")
+            try:
+                if self.busy:
+                    raise RuntimeError("this stream is taking a step in another thread; give each thread its own")
+                if self.work < PARALLEL_WORK:  # not worth giving the GIL away, which also keeps other threads out
+                    self._advance(source.buf, target.buf, 1)
+                else:
+                    self.busy = True
+                    with nogil:
+                        self._advance(source.buf, target.buf, self.n_threads if LSTMFAST_OPENMP else 1)
+                    self.busy = False
+            finally:
+                PyBuffer_Release(&target)
+        finally:
+            PyBuffer_Release(&source)
+        return out
+
+    cdef void _advance(self, const void *x, void *y, Py_ssize_t n_threads) noexcept nogil:
+        cdef Py_ssize_t i, part, parts = min(n_threads, self.n)
+        cdef recurrent_call *layer
+        cdef int now = self.now
+        for i in range(self.n_layers):
+            layer = self.layers + i
+            layer.x = x
+            if parts == 1:
+                self.table.lstm_step(layer, now, 0, self.n)
+            else:
+                for part in prange(parts, schedule="static", chunksize=1, num_threads=<int>parts):
+                    self.table.lstm_step(layer, now, _share(self.n, part, parts), _share(self.n, part + 1, parts))
+            x = _half(layer, 1 - now, self.float64)
+        self.now = 1 - now
+        for i in range(self.n):
+            self.counts_data[i] += 1
+        if self.mean or self.maximum:
+            if self.float64:
+                _pool_step(<const double *>x, <double *>self.pooled_data, <double *>self.features, self.counts_data,
+                           self.n, self.width, self.maximum)
+            else:
+                _pool_step(<const float *>x, <float *>self.pooled_data, <float *>self.features, self.counts_data,
+                           self.n, self.width, self.maximum)
+            x = self.features
+        for i in range(self.n_dense):
+            self.dense[i].x = x
+            if i == self.n_dense - 1:
+                self.dense[i].y = y
+            self.table.dense_forward(self.dense + i, 0, self.n)
+            x = self.dense[i].y
+            if i < self.n_dense - 1:
+                _relu(self.dense[i].y, self.n * self.dense[i].n_outputs, self.float64)
+        if self.has_activation:
+            self.table.output_probabilities(self.multilabel, y, y, self.n, self.n_outputs)
+
+    cdef tuple _output_shape(self, bint one):
+        if one:
+            return (self.n_outputs,)
+        return (self.n, self.n_outputs)
+
+    def _convert(self, x):
+        """x as the kernels read it, or an error that says what it should be."""
+        from lstmfast.sequences import as_numbers, to_contiguous
+
+        x = as_numbers(x, "x")
+        if x.shape != (self.n, self.n_features) and (self.n > 1 or x.shape != (self.n_features,)):
+            one = f"({self.n_features},) or " if self.n == 1 else ""
+            raise ValueError(f"x must have shape {one}({self.n}, {self.n_features}), got {x.shape}")
+        return to_contiguous(x, _np.dtype("float64" if self.float64 else "float32"))
+
+    @property
+    def dtype(self):
+        """Type of x and of the outputs."""
+        return _np.dtype("float64" if self.float64 else "float32")
+
+    @property
+    def state(self):
+        """A copy of the state, as a dict of arrays; assign it to come back to it.
+
+        "h" and "c": lists with an array (n, units) for each layer; "pooled": sum or maximum of the top layer's outputs
+        (n, units); "n_steps": steps since the start, int64 (n,).
+        """
+        units = [self.layers[i].n_units for i in range(self.n_layers)]
+        return {
+            "h": [h[self.now].copy() for h in self.h_steps],
+            "c": [c[:, :size].copy() for c, size in zip(self.c_steps, units)],
+            "pooled": self.pooled.copy(),
+            "n_steps": self.counts.copy(),
+        }
+
+    @state.setter
+    def state(self, state):
+        from lstmfast.sequences import as_numbers, check_finite, to_contiguous
+
+        def checked(value, name, shape):
+            value = as_numbers(value, name)
+            if value.shape != shape:
+                raise ValueError(f"{name} must have shape {shape}, got {value.shape}")
+            value = to_contiguous(value, self.dtype)
+            check_finite(value, name)
+            return value
+
+        if not isinstance(state, dict) or set(state) != {"h", "c", "pooled", "n_steps"}:
+            raise ValueError("state must be a dict with the keys h, c, pooled and n_steps, as `state` gives it")
+        units = [self.layers[i].n_units for i in range(self.n_layers)]
+        if len(state["h"]) != self.n_layers or len(state["c"]) != self.n_layers:
+            raise ValueError(f"state must hold h and c of {self.n_layers} layers")
+        h = [checked(value, f"h[{i}]", (self.n, units[i])) for i, value in enumerate(state["h"])]
+        c = [checked(value, f"c[{i}]", (self.n, units[i])) for i, value in enumerate(state["c"])]
+        pooled = checked(state["pooled"], "pooled", (self.n, self.width))
+        counts = _np.asarray(state["n_steps"])
+        if counts.shape != (self.n,) or counts.dtype.kind not in "iu" or (counts < 0).any():
+            raise ValueError(f"n_steps must be {self.n} integers, not negative, got {state['n_steps']}")
+        self._must_be_idle()
+        for i in range(self.n_layers):
+            self.h_steps[i][self.now] = h[i]
+            self.c_steps[i][:, : units[i]] = c[i]
+        self.pooled[...] = pooled
+        self.counts[...] = counts
+
+    def reset(self, rows=None):
+        """Start sequences anew.
+
+        Parameters
+        ----------
+        rows : int, slice or array of int or bool, default=None
+            Which of the n sequences. None: all.
+        """
+        self._must_be_idle()
+        rows = slice(None) if rows is None else rows
+        self.counts[rows] = 0  # first: an IndexError of a wrong row comes before anything else changes
+        for h, c in zip(self.h_steps, self.c_steps):
+            h[:, rows] = 0
+            c[rows] = 0
+        self.pooled[rows] = 0
+
+    def copy(self):
+        """An independent stream on the same weights, in the same state."""
+        twin = Stream(*self.recipe)
+        twin.state = self.state
+        return twin
+
+    cdef int _must_be_idle(self) except -1:
+        if self.busy:
+            raise RuntimeError("this stream is taking a step in another thread; give each thread its own")
+        return 0
+
+
+cdef int _acquire(object array, Py_buffer *view, bint float64, Py_ssize_t n_rows, Py_ssize_t n_columns,
+                  bint writable) except -2:
+    """A buffer of (n_rows, n_columns), or of (n_columns,) for one row, as the kernels read it; -1 if it is none."""
+    cdef Py_ssize_t size = 8 if float64 else 4
+    if not PyObject_CheckBuffer(array):
+        return -1
+    try:
+        PyObject_GetBuffer(array, view, PyBUF_FORMAT | PyBUF_ND | (PyBUF_WRITABLE if writable else 0))
+    except (BufferError, ValueError):  # not contiguous, read-only, or of a type that has no buffer
+        return -1
+    if (
+        _holds(view, c"d" if float64 else c"f") and <Py_ssize_t>view.buf % size == 0
+        and ((view.ndim == 2 and view.shape[0] == n_rows and view.shape[1] == n_columns)
+             or (view.ndim == 1 and n_rows == 1 and view.shape[0] == n_columns))
+    ):
+        return 0
+    PyBuffer_Release(view)
+    return -1
+
+
+cdef bint _finite(const void *values, Py_ssize_t n, bint float64) noexcept nogil:
+    # x - x is 0 unless x is NaN or infinite; sums of zeros and NaN need no branch.
+    cdef Py_ssize_t i
+    cdef double total = 0
+    if float64:
+        for i in range(n):
+            total += (<const double *>values)[i] - (<const double *>values)[i]
+    else:
+        for i in range(n):
+            total += (<const float *>values)[i] - (<const float *>values)[i]
+    return total == 0
+
+
+cdef const void *_half(const recurrent_call *layer, int half, bint float64) noexcept nogil:
+    return <const char *>layer.h_steps + half * layer.n_rows * layer.n_units * (8 if float64 else 4)
+
+
+cdef void _relu(void *values, Py_ssize_t n, bint float64) noexcept nogil:
+    cdef Py_ssize_t i
+    for i in range(n):
+        if float64:
+            (<double *>values)[i] = max(0.0, (<double *>values)[i])
+        else:
+            (<float *>values)[i] = max(<float>0.0, (<float *>values)[i])
+
+
+cdef void _pool_step(const cython.floating *h, cython.floating *pooled, cython.floating *features,
+                     const int64_t *counts, Py_ssize_t n, Py_ssize_t width, bint maximum) noexcept nogil:
+    """Takes one more step into the sum or maximum, in the order and with the roundings of pool_mean and pool_max."""
+    cdef Py_ssize_t r, j
+    for r in range(n):
+        for j in range(r * width, (r + 1) * width):
+            if not maximum:
+                pooled[j] += h[j]
+                features[j] = pooled[j] / <cython.floating>counts[r]
+            else:
+                if counts[r] == 1 or h[j] > pooled[j]:
+                    pooled[j] = h[j]
+                features[j] = pooled[j]
