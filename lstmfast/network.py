@@ -190,20 +190,55 @@ class Network:
 
         A sequence's row has the same bits alone and in any company.
         """
-        lengths = np.diff(sequences.offsets)
-        order = np.argsort(-lengths, kind="stable")
         width = self.dense[-1].input_size if hidden else self.dense[-1].output_size
-        result = np.empty((len(lengths), width), self.dtype)
-        workspace, begin = Workspace(), 0
-        while begin < len(order):
-            rows = order[begin : begin + max(1, min(PREDICT_SEQUENCES, PREDICT_STEPS // lengths[order[begin]]))]
-            batch = _core.Batch(lengths[rows])
+        result = np.empty((len(sequences), width), self.dtype)
+        workspace = Workspace()
+        for rows, batch in prediction_batches(sequences):
             result[rows] = self._forward(
                 ForwardPass(batch, self.no_masks()), sequences.steps, sequences.offsets[rows], False, workspace,
                 n_threads, hidden=hidden,
             )  # fmt: skip
-            begin += len(rows)
         return result
+
+    def astype(self, dtype):
+        """This network, or a copy with its weights in another precision."""
+        if self.dtype == dtype:
+            return self
+        network = Network(**self.config | {"dtype": check_dtype(dtype).name})
+        network.parameters[...] = self.parameters
+        return network
+
+    def _must_be_causal(self, what):
+        if self.config["bidirectional"]:
+            raise ValueError(f"a bidirectional model has no {what}: its reverse direction begins at a sequence's end")
+
+    @np.errstate(all="ignore")
+    def step_outputs(self, sequences, activation, n_threads=1):
+        """Outputs (n_steps, n_outputs) after every step of Sequences, through activation ("softmax", "sigmoid", None).
+
+        The bits of a stream. ValueError for a bidirectional network.
+        """
+        self._must_be_causal("predict_steps")
+        result = np.empty((len(sequences.steps), self.dense[-1].output_size), self.dtype)
+        workspace = Workspace()
+        for rows, batch in prediction_batches(sequences):
+            record = ForwardPass(batch, self.no_masks())
+            x_first = sequences.offsets[rows]
+            y, _ = self._run_layers(record, sequences.steps, x_first, False, workspace, n_threads, all_steps=True)
+            if self.pooling != "last":
+                _core.pool_steps(batch, y, self.pooling == "max")
+            z = self._head(record, y, n_threads)
+            if activation:
+                _core.output_probabilities(activation == "sigmoid", z, z, z.shape[1], self.float64)
+            result[packed_rows(batch, x_first)] = z
+        return result
+
+    def stream(self, n, activation, n_threads=1):
+        """A `_core.Stream` of n sequences. ValueError for a bidirectional network."""
+        self._must_be_causal("stream")
+        layers = [(layer.directions[0].packed_forward(), layer.input_size, layer.hidden_size) for layer in self.layers]
+        dense = [(layer.packed_forward(), layer.input_size, layer.output_size) for layer in self.dense]
+        return _core.Stream(layers, dense, self.pooling, activation, check_size(n, "n"), self.float64, n_threads)
 
     def no_masks(self):
         """Masks that drop nothing."""
@@ -221,18 +256,24 @@ class Network:
             [draw(dropout, n, layer.input_size) for layer in self.dense],
         )
 
-    def _forward(self, record, x, x_first, training, workspace, n_threads, hidden=False):
+    def _run_layers(self, record, x, x_first, training, workspace, n_threads, all_steps):
+        """Every step's output of the top layer, where somebody needs it, and h after the last."""
         batch, masks = record.batch, record.masks
         for i, layer in enumerate(self.layers):
             if masks.inputs[i] is not None:
                 x, x_first = masked_steps(batch, x, x_first, masks.inputs[i]), None
             is_top = i == len(self.layers) - 1
             x, h, _, tape = layer.run(
-                batch, x, x_first=x_first, h_masks=masks.recurrent[i], sequence=not is_top or self.pooling != "last",
+                batch, x, x_first=x_first, h_masks=masks.recurrent[i], sequence=not is_top or all_steps,
                 training=training, workspace=workspace, name=i, n_threads=n_threads,
             )  # fmt: skip
             x_first = None
             record.tapes.append(tape)
+        return x, h
+
+    def _forward(self, record, x, x_first, training, workspace, n_threads, hidden=False):
+        batch = record.batch
+        x, h = self._run_layers(record, x, x_first, training, workspace, n_threads, self.pooling != "last")
         if self.pooling == "last":
             z = np.ascontiguousarray(h.transpose(1, 0, 2)).reshape(batch.n_rows, -1)
         else:
@@ -242,13 +283,16 @@ class Network:
             else:
                 record.max_at = np.empty(z.shape, np.int64)
                 _core.pool_max(batch, x, z, record.max_at)
+        return self._head(record, z, n_threads, hidden)
+
+    def _head(self, record, z, n_threads, hidden=False):
         for i, layer in enumerate(self.dense):
             if i > 0:
                 np.maximum(z, 0, out=z)
             if hidden and i == len(self.dense) - 1:
                 return z
-            if masks.dense[i] is not None:
-                z = z * masks.dense[i]
+            if record.masks.dense[i] is not None:
+                z = z * record.masks.dense[i]
             record.dense_inputs.append(z)
             z = layer.forward(z, n_threads)
         return z
@@ -319,6 +363,23 @@ class Network:
         return value
 
 
+def prediction_batches(sequences):
+    """Pairs (rows, batch) that together hold all sequences, those of about equal lengths together."""
+    lengths = sequences.lengths
+    order, begin = np.argsort(-lengths, kind="stable"), 0
+    while begin < len(order):
+        size = max(1, min(PREDICT_SEQUENCES, PREDICT_STEPS // lengths[order[begin]]))
+        rows = order[begin : begin + size]
+        yield rows, _core.Batch(lengths[rows])
+        begin += size
+
+
+def packed_rows(batch, x_first):
+    """Rows of the steps of a batch in an array where sequence r begins at row x_first[r]."""
+    shift = x_first - (np.cumsum(batch.lengths) - batch.lengths)
+    return np.arange(batch.n_steps) + np.repeat(shift, batch.lengths)
+
+
 def repeat_rows(batch, rows):
     """Row r of an (n, D) array once for each step of sequence r."""
     return np.repeat(rows, batch.lengths, axis=0)
@@ -327,6 +388,5 @@ def repeat_rows(batch, rows):
 def masked_steps(batch, x, x_first, mask):
     """A copy of a batch's steps, one sequence after the other, each multiplied by its row of mask."""
     if x_first is not None:
-        shift = x_first - (np.cumsum(batch.lengths) - batch.lengths)
-        x = x[np.arange(batch.n_steps) + np.repeat(shift, batch.lengths)]
+        x = x[packed_rows(batch, x_first)]
     return x * repeat_rows(batch, mask)

@@ -93,7 +93,8 @@ typedef struct {
     void (*rmsprop)(const optimizer_call *);
     void (*adam)(const optimizer_call *);
     void (*output_probabilities)(int multilabel, const void *z, void *probabilities, ptrdiff_t n_rows, ptrdiff_t n_outputs);
-    void (*lstm_step)(const recurrent_call *, int now, ptrdiff_t row_begin, ptrdiff_t row_end);
+    void (*lstm_step)(const recurrent_call *, int now, ptrdiff_t row_begin, ptrdiff_t row_end, ptrdiff_t unit_begin,
+                      ptrdiff_t unit_end);
     void (*evaluate)(int function, const void *x, void *y, ptrdiff_t n); /* for tests: 0 sigmoid, 1 tanh */
 } kernel_table;
 

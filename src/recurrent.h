@@ -92,8 +92,10 @@ static void forward_tiles(const recurrent_call *call, const forward_row *rows, p
 }
 
 /* One step of rows that carry their state from call to call: h_steps (2, N, H) holds h_prev in half `now` and gets h in
- * the other, c_steps (N, Hp) holds c. Only x, its stride, h_steps and c_steps of the call are used. */
-static void lstm_step(const recurrent_call *call, int now, ptrdiff_t row_begin, ptrdiff_t row_end) {
+ * the other, c_steps (N, Hp) holds c. Only x, its stride, h_steps and c_steps of the call are used. Threads own rows, or
+ * units (ranges that begin at a whole vector): then each core keeps its own part of the weights in its cache. */
+static void lstm_step(const recurrent_call *call, int now, ptrdiff_t row_begin, ptrdiff_t row_end,
+                      ptrdiff_t unit_begin, ptrdiff_t unit_end) {
     for (ptrdiff_t begin = row_begin; begin < row_end; begin += BLOCK_ROWS) {
         ptrdiff_t n = min_size(BLOCK_ROWS, row_end - begin);
         forward_row rows[BLOCK_ROWS];
@@ -106,7 +108,7 @@ static void lstm_step(const recurrent_call *call, int now, ptrdiff_t row_begin, 
                                     .c_prev = c,
                                     .c = c};
         }
-        for (ptrdiff_t block = 0; block * VL < call->n_units; block++) forward_tiles(call, rows, n, block);
+        for (ptrdiff_t block = unit_begin / VL; block * VL < unit_end; block++) forward_tiles(call, rows, n, block);
     }
 }
 

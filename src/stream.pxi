@@ -21,7 +21,7 @@ cdef class Stream:
     float64 : bool
         Precision.
     n_threads : int
-        Used for many sequences only.
+        Used where a step is worth it: for many sequences or many units.
     """
     cdef readonly Py_ssize_t n, n_features, n_outputs
     cdef Py_ssize_t n_layers, n_dense, n_threads, width
@@ -160,17 +160,17 @@ cdef class Stream:
         return out
 
     cdef void _advance(self, const void *x, void *y, Py_ssize_t n_threads) noexcept nogil:
-        cdef Py_ssize_t i, part, parts = min(n_threads, self.n)
+        cdef Py_ssize_t i, part
         cdef recurrent_call *layer
         cdef int now = self.now
         for i in range(self.n_layers):
             layer = self.layers + i
             layer.x = x
-            if parts == 1:
-                self.table.lstm_step(layer, now, 0, self.n)
+            if n_threads == 1:
+                self.table.lstm_step(layer, now, 0, self.n, 0, layer.n_units)
             else:
-                for part in prange(parts, schedule="static", chunksize=1, num_threads=<int>parts):
-                    self.table.lstm_step(layer, now, _share(self.n, part, parts), _share(self.n, part + 1, parts))
+                for part in prange(n_threads, schedule="static", chunksize=1, num_threads=<int>n_threads):
+                    self._share_step(layer, now, part, n_threads)
             x = _half(layer, 1 - now, self.float64)
         self.now = 1 - now
         for i in range(self.n):
@@ -193,6 +193,17 @@ cdef class Stream:
                 _relu(self.dense[i].y, self.n * self.dense[i].n_outputs, self.float64)
         if self.has_activation:
             self.table.output_probabilities(self.multilabel, y, y, self.n, self.n_outputs)
+
+    @cython.cdivision(True)
+    cdef void _share_step(self, const recurrent_call *layer, int now, Py_ssize_t part, Py_ssize_t parts) noexcept nogil:
+        """One thread's part of a step: rows where they fill tiles on every thread, else units."""
+        cdef Py_ssize_t lanes = self.table.lanes, blocks = (layer.n_units + lanes - 1) // lanes
+        if self.n >= parts * self.table.tile_rows:
+            self.table.lstm_step(layer, now, _share(self.n, part, parts), _share(self.n, part + 1, parts), 0,
+                                 layer.n_units)
+        else:
+            self.table.lstm_step(layer, now, 0, self.n, _share(blocks, part, parts) * lanes,
+                                 min(_share(blocks, part + 1, parts) * lanes, layer.n_units))
 
     cdef tuple _output_shape(self, bint one):
         if one:

@@ -42,8 +42,8 @@ class RecurrentEstimator(BaseEstimator):
     """Base of the estimators. A subclass says what its targets are:
 
     - ``_check_targets(y, reset)``: y -> targets (n, ...) for the loss; with reset, sets what it learns (``classes_``).
-    - ``_make_loss()``, ``_count_outputs()``, ``_validation_score(outputs, targets)``
-    - ``_target_attributes``: what it learned of its targets, by name; ``_check_restored_targets()`` after loading them
+    - ``_make_loss()``, ``_validation_score(outputs, targets)``
+    - ``_decision_class``: from `lstmfast.decisions`, made of what the estimator learned of its targets
     """
 
     _parameter_constraints: ClassVar = {
@@ -269,7 +269,7 @@ class RecurrentEstimator(BaseEstimator):
         hidden, dense = self._layer_sizes()
         return {
             "n_features": sequences.n_features, "hidden_layer_sizes": list(hidden), "dense_layer_sizes": list(dense),
-            "n_outputs": self._count_outputs(), "bidirectional": bool(self.bidirectional), "pooling": self.pooling,
+            "n_outputs": self._decision.n_outputs, "bidirectional": bool(self.bidirectional), "pooling": self.pooling,
             "dtype": check_dtype(self.dtype).name,
         }  # fmt: skip
 
@@ -331,7 +331,7 @@ class RecurrentEstimator(BaseEstimator):
 
     def _restore(self, fitted, network, history):
         """Become the fitted estimator that a file describes; an error where its parts are not what they should be."""
-        check_fields(fitted, ("n_features_in_", "_input_kind", *self._target_attributes), ("feature_names_in_",))
+        check_fields(fitted, ("n_features_in_", "_input_kind", *self._decision_class.fields), ("feature_names_in_",))
         for name, value in fitted.items():
             setattr(self, name, value)
         if self._input_kind not in ("2d", "sequences"):
@@ -344,8 +344,8 @@ class RecurrentEstimator(BaseEstimator):
             np.shape(names) != (self.n_features_in_,) or not all(isinstance(n, str) for n in names)
         ):
             raise ValueError("feature_names_in_ must be one string a feature")
-        self._check_restored_targets()
-        if network.dense[-1].output_size != self._count_outputs():
+        self._decision.check()
+        if network.dense[-1].output_size != self._decision.n_outputs:
             raise ValueError("the network does not have the outputs of the estimator")
         self._network, self._history = network, History.from_lists(history)
         self._optimizer = Optimizer(network, **{name: getattr(self, name) for name in _OPTIMIZER_ARGUMENTS})
@@ -360,15 +360,22 @@ class RecurrentEstimator(BaseEstimator):
         return [*self._network.layers, *self._network.dense]
 
     @property
+    def _decision(self):
+        return self._decision_class(*[getattr(self, name) for name in self._decision_class.fields])
+
+    @property
     def _n_features_out(self):
         return self._network.dense[-1].input_size
 
     def __sklearn_is_fitted__(self):
         return hasattr(self, "_network")
 
-    def _outputs(self, X, hidden=False):
+    def _check_fitted_input(self, X):
         check_is_fitted(self)
-        sequences = check_sequences(X, dtype=self._network.dtype, estimator=self, reset=False)
+        return check_sequences(X, dtype=self._network.dtype, estimator=self, reset=False)
+
+    def _outputs(self, X, hidden=False):
+        sequences = self._check_fitted_input(X)
         return self._network.outputs(sequences, hidden=hidden, n_threads=effective_n_threads(self.n_jobs))
 
     def transform(self, X):
@@ -385,6 +392,51 @@ class RecurrentEstimator(BaseEstimator):
             The last dense layer's outputs, or the pooled recurrent ones if there is none.
         """
         return self._outputs(X, hidden=True)
+
+    def predict_steps(self, X):
+        """Output after every step: for a decision before the sequence ends.
+
+        Parameters
+        ----------
+        X : sequences
+            As in `fit`.
+
+        Returns
+        -------
+        y : ndarray of shape (n, T, n_outputs), or for a list a list of arrays (T_i, n_outputs)
+            Probabilities of a classifier, values of a regressor; the last step's is what the whole sequence gets.
+
+        Raises
+        ------
+        ValueError
+            If the estimator is bidirectional.
+        """
+        sequences = self._check_fitted_input(X)
+        n_threads = effective_n_threads(self.n_jobs)
+        return sequences.group(self._network.step_outputs(sequences, self._decision.activation, n_threads))
+
+    def stream(self, n=1):
+        """n live sequences on these weights, advanced a step at a time.
+
+        Parameters
+        ----------
+        n : int, default=1
+            Number of sequences.
+
+        Returns
+        -------
+        stream : lstmfast._core.Stream
+            ``stream.step(x)`` takes x of shape (F,) or (n, F) and returns the output after this step, as
+            `predict_steps` does; ``stream.step(x, out=y)`` allocates nothing. ``stream.state`` can be read and
+            assigned; ``stream.reset(rows)`` starts sequences anew; ``stream.copy()`` gives an independent twin.
+
+        Raises
+        ------
+        ValueError
+            If the estimator is bidirectional.
+        """
+        check_is_fitted(self)
+        return self._network.stream(n, self._decision.activation, effective_n_threads(self.n_jobs))
 
     def save(self, path):
         """Write the fitted estimator to a file that `lstmfast.load` reads; nothing in it is ever executed.

@@ -8,6 +8,7 @@ from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import check_array, column_or_1d
 
+from ..decisions import Labels
 from ..losses import SigmoidCrossEntropy, SoftmaxCrossEntropy
 from .base import RecurrentEstimator, check_weights
 from .sharing import shares_parameters
@@ -53,7 +54,7 @@ class LSTMClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classifi
         "class_weight": [dict, "array-like", str, None]
     }
 
-    _target_attributes = ("classes_", "_multilabel")
+    _decision_class = Labels
 
     def __init__(self, *arguments, class_weight=None, **parameters):
         super().__init__(*arguments, **parameters)
@@ -120,18 +121,8 @@ class LSTMClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classifi
             weights * check_weights(of_class, "class_weight", targets), "the product of weights", targets
         )
 
-    def _check_restored_targets(self):
-        classes = self.classes_
-        if type(self._multilabel) is not bool or not isinstance(classes, np.ndarray) or classes.ndim != 1:
-            raise ValueError("classes_ must be a one-dimensional array, with a flag for multilabel targets")
-        if not np.array_equal(classes, np.arange(len(classes)) if self._multilabel else np.unique(classes)):
-            raise ValueError(f"classes_ must be sorted and different, got {classes}")
-
     def _make_loss(self):
         return SigmoidCrossEntropy() if self._multilabel else SoftmaxCrossEntropy()
-
-    def _count_outputs(self):
-        return len(self.classes_)
 
     def _validation_score(self, outputs, targets):
         if self._multilabel:
@@ -160,9 +151,7 @@ class LSTMClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classifi
         y : ndarray of shape (n,), or (n, n_labels) of 0 and 1 for multilabel targets
         """
         outputs = self._outputs(X)
-        if self._multilabel:
-            return (outputs > 0).astype(int)
-        return self.classes_[outputs.argmax(axis=1)]
+        return self._decision.predict(outputs)
 
     def predict_proba(self, X):
         """Probability of each class.
@@ -178,10 +167,10 @@ class LSTMClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classifi
             Columns in the order of `classes_`. Rows sum to 1; for multilabel targets each entry stands alone.
         """
         outputs = self._outputs(X)
-        return self._make_loss().predict(outputs)
+        return self._decision.predict_proba(outputs)
 
     def predict_log_proba(self, X):
-        """Logarithm of `predict_proba`.
+        """Logarithm of the probabilities, exact also where `predict_proba` comes near its smallest value.
 
         Parameters
         ----------
@@ -192,8 +181,8 @@ class LSTMClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classifi
         -------
         log_probabilities : ndarray of shape (n, n_classes)
         """
-        with np.errstate(divide="ignore"):  # the logarithm of a probability of 0 is -inf
-            return np.log(self.predict_proba(X))
+        outputs = self._outputs(X)
+        return self._decision.predict_log_proba(outputs)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

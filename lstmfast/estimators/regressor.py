@@ -8,7 +8,7 @@ from sklearn.metrics import r2_score
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import column_or_1d
 
-from ..layers.parameters import check_size
+from ..decisions import Numbers
 from ..losses import REGRESSION_LOSSES, Quantile
 from ..sequences import as_numbers, check_finite, to_contiguous
 from .base import RecurrentEstimator
@@ -61,7 +61,7 @@ class LSTMRegressor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Regressor
         "quantile": [Interval(Real, 0, 1, closed="neither")],
     }
 
-    _target_attributes = ("_one_output", "_n_targets")
+    _decision_class = Numbers
 
     def __init__(self, *arguments, loss="squared_error", quantile=0.5, **parameters):
         super().__init__(*arguments, **parameters)
@@ -95,16 +95,8 @@ class LSTMRegressor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Regressor
             raise ValueError(f"y must have {self._n_targets} columns as in the first fit, got shape {y.shape}")
         return y.reshape(len(y), n_targets)
 
-    def _check_restored_targets(self):
-        check_size(self._n_targets, "n_targets")
-        if type(self._one_output) is not bool or self._one_output != (self._n_targets == 1):
-            raise ValueError("one output makes y one-dimensional, several make it two-dimensional")
-
     def _make_loss(self):
         return Quantile(self.quantile) if self.loss == "quantile" else REGRESSION_LOSSES[self.loss]()
-
-    def _count_outputs(self):
-        return self._n_targets
 
     def _validation_score(self, outputs, targets):
         if not np.isfinite(outputs).all() or len(targets) < 2:
@@ -123,8 +115,8 @@ class LSTMRegressor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Regressor
         -------
         y : ndarray of float64 of shape (n,) or (n, n_outputs), as y was in `fit`
         """
-        outputs = self._outputs(X).astype(np.float64)
-        return outputs[:, 0] if self._one_output else outputs
+        outputs = self._outputs(X)
+        return self._decision.predict(outputs)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

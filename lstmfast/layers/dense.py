@@ -68,11 +68,16 @@ class Dense(Trainable):
             self.packed[name] = packed
         return self.packed[name]
 
+    def packed_forward(self):
+        """Weight and bias as the forward tile reads them."""
+        return self._packed("forward", self.input_size, self.output_size, self.arrays["bias"], False)
+
     def forward(self, x, n_threads=1):
         """y (n, output_size) of x (n, input_size), a C-contiguous array of the layer's dtype."""
         y = np.empty((len(x), self.output_size), self.dtype)
-        weights = self._packed("forward", self.input_size, self.output_size, self.arrays["bias"], False)
-        _core.dense_forward(x, weights, self.input_size, self.output_size, self.dtype == np.float64, y, n_threads)
+        _core.dense_forward(
+            x, self.packed_forward(), self.input_size, self.output_size, self.dtype == np.float64, y, n_threads
+        )
         return y
 
     def backward(self, x, dy, n_threads=1):
