@@ -1,9 +1,9 @@
 """Types of the compiled core (src/_core.pyx)."""
 
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 _Real = NDArray[np.float32] | NDArray[np.float64]
 
@@ -112,4 +112,31 @@ def optimizer_step(
     decay: float = 0.0,
     step: int = 1,
 ) -> None: ...
+def output_probabilities(multilabel: bool, z: _Real, probabilities: _Real, n_outputs: int, float64: bool) -> None: ...
+def pool_steps(batch: Batch, y: _Real, maximum: bool) -> None: ...
+
+class Stream:
+    n: int
+    n_features: int
+    n_outputs: int
+    def __new__(
+        cls,
+        layers: list[tuple[_Real, int, int]],
+        dense: list[tuple[_Real, int, int]],
+        pooling: str,
+        activation: str | None,
+        n: int,
+        float64: bool,
+        n_threads: int = 1,
+    ) -> Self: ...
+    def step(self, x: ArrayLike, out: _Real | None = None) -> _Real: ...
+    def reset(self, rows: ArrayLike | slice | None = None) -> None: ...
+    def copy(self) -> Stream: ...
+    @property
+    def dtype(self) -> np.dtype[Any]: ...
+    @property
+    def state(self) -> dict[str, Any]: ...
+    @state.setter
+    def state(self, state: dict[str, Any]) -> None: ...
+
 def evaluate(function: str, x: _Real, y: _Real, float64: bool) -> None: ...

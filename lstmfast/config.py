@@ -4,7 +4,6 @@ import math
 import os
 import platform
 import sys
-from importlib import metadata
 from numbers import Integral
 from pathlib import Path
 
@@ -68,6 +67,8 @@ def config():
 
 
 def _version(distribution):
+    from importlib import metadata  # 10 ms that only show_config needs
+
     try:
         return metadata.version(distribution)
     except metadata.PackageNotFoundError:

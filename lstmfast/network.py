@@ -13,6 +13,7 @@ from . import _core
 from .layers import LSTM, Dense
 from .layers.initializers import BLANK
 from .layers.parameters import check_dtype, check_size
+from .thread_choice import ThreadChoice
 from .workspace import Workspace
 
 POOLINGS = ("last", "mean", "max")
@@ -104,6 +105,7 @@ class Network:
             self.dense.append(Dense(size, units, dtype=dtype, random_state=BLANK))
             size = units
         self._flatten()
+        self._thread_choices = {}
 
     @staticmethod
     def count_parameters(
@@ -194,10 +196,11 @@ class Network:
         result = np.empty((len(sequences), width), self.dtype)
         workspace = Workspace()
         for rows, batch in prediction_batches(sequences):
-            result[rows] = self._forward(
-                ForwardPass(batch, self.no_masks()), sequences.steps, sequences.offsets[rows], False, workspace,
-                n_threads, hidden=hidden,
-            )  # fmt: skip
+            with self._thread_choice(batch, n_threads).measure(batch.n_steps) as n_used:
+                result[rows] = self._forward(
+                    ForwardPass(batch, self.no_masks()), sequences.steps, sequences.offsets[rows], False, workspace,
+                    n_used, hidden=hidden,
+                )  # fmt: skip
         return result
 
     def astype(self, dtype):
@@ -239,6 +242,13 @@ class Network:
         layers = [(layer.directions[0].packed_forward(), layer.input_size, layer.hidden_size) for layer in self.layers]
         dense = [(layer.packed_forward(), layer.input_size, layer.output_size) for layer in self.dense]
         return _core.Stream(layers, dense, self.pooling, activation, check_size(n, "n"), self.float64, n_threads)
+
+    def _thread_choice(self, batch, n_threads):
+        """What earlier batches of about this size taught about threads."""
+        key = batch.n_rows.bit_length(), batch.max_length.bit_length(), n_threads
+        if key not in self._thread_choices:
+            self._thread_choices[key] = ThreadChoice(n_threads)
+        return self._thread_choices[key]
 
     def no_masks(self):
         """Masks that drop nothing."""

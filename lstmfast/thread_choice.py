@@ -4,12 +4,14 @@ import time
 
 
 class ThreadChoice:
-    """Times the batches of a fit and says how many threads the next one should use.
+    """Times the batches of a fit, or calls of predict, and says how many threads the next one should use.
 
     Results do not depend on the number of threads, so it may change at any batch. Beside another process that keeps one
     of two CPUs busy, steps of half a millisecond took 10 ms on two threads: each of their meetings can cost a time
     slice of the scheduler. So the choice that is not in use is tried for one batch now and then, and taken if it was
     faster. A try that confirms the present choice doubles the time to the next one.
+
+    Several threads may share one: at worst a try comes early or late.
 
     Parameters
     ----------
@@ -39,7 +41,7 @@ class ThreadChoice:
         if not trying:
             self.cost = cost if self.cost is None else self.cost + self.MEMORY * (cost - self.cost)
             self.countdown -= 1
-        elif cost < self.cost:
+        elif self.cost is None or cost < self.cost:
             self.current, self.other, self.cost = self.other, self.current, cost
             self.countdown = self.pause = self.FIRST_TRY
         else:
@@ -50,7 +52,7 @@ class ThreadChoice:
 class _Measurement:
     def __init__(self, choice, work):
         self.choice, self.work = choice, work
-        self.trying = choice.current != choice.other and choice.countdown == 0
+        self.trying = choice.current != choice.other and choice.countdown <= 0
 
     def __enter__(self):
         self.started = time.perf_counter()

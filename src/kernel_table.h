@@ -53,6 +53,7 @@ const kernel_table KERNEL_TABLE = {
     .pack_gates_transposed = pack_gates_transposed,
     .pack_columns = pack_columns,
     .lstm_forward = lstm_forward,
+    .lstm_forward_shared = lstm_forward_shared,
     .lstm_backward = lstm_backward,
     .input_gradient = input_gradient,
     .weight_gradient_tasks = weight_gradient_tasks,

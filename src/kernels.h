@@ -11,6 +11,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "meeting.h"
+
 #define BLOCK_ROWS 96 /* rows that advance together: their pointers live on the stack (6 kB) */
 
 /* One direction of one recurrent layer over one batch. Sequence r's step t is row first[r] + t of its array
@@ -81,6 +83,7 @@ typedef struct {
     void (*pack_columns)(const void *matrix, ptrdiff_t row_stride, ptrdiff_t column_stride, const void *bias,
                          ptrdiff_t n_inputs, ptrdiff_t n_outputs, void *packed);
     void (*lstm_forward)(const recurrent_call *, ptrdiff_t row_begin, ptrdiff_t row_end);
+    void (*lstm_forward_shared)(const recurrent_call *, meeting *, int thread, int parties);
     void (*lstm_backward)(const recurrent_call *, ptrdiff_t row_begin, ptrdiff_t row_end);
     void (*input_gradient)(const recurrent_call *, ptrdiff_t row_begin, ptrdiff_t row_end);
     ptrdiff_t (*weight_gradient_tasks)(const recurrent_call *);

@@ -10,6 +10,7 @@
 
 #include "kernels.h"
 #include "lstm_cell.h"
+#include "meeting.h"
 #include "tile.h"
 
 #define STEP_BLOCK 128 /* steps of one outer product: 4 vectors of gradients a step, 32 kB, stay in L1 */
@@ -112,19 +113,35 @@ static void lstm_step(const recurrent_call *call, int now, ptrdiff_t row_begin, 
     }
 }
 
-static void lstm_forward(const recurrent_call *call, ptrdiff_t row_begin, ptrdiff_t row_end) {
-    for (ptrdiff_t begin = row_begin; begin < row_end; begin += BLOCK_ROWS) {
-        ptrdiff_t end = min_size(begin + BLOCK_ROWS, row_end), n;
-        forward_row rows[BLOCK_ROWS];
-        for (ptrdiff_t r = begin; r < end; r++) forward_begin(call, r);
-        for (ptrdiff_t t = 0; (n = alive(call, begin, end, t)) > 0; t++) {
-            for (ptrdiff_t r = 0; r < n; r++) forward_places(call, t, begin + r, rows + r);
-            for (ptrdiff_t block = 0; block * VL < call->n_units; block++) forward_tiles(call, rows, n, block);
-            for (ptrdiff_t r = 0; r < n; r++)
-                if (t + 1 == call->lengths[begin + r])
-                    memcpy(row_at(call->c, begin + r, call->n_units), rows[r].c, (size_t)call->n_units * sizeof(real));
-        }
+/* Rows [begin, end), at most BLOCK_ROWS, over all their steps. A thread that shares them with `parties` - 1 others owns
+ * the units [unit_begin, unit_end), a range that begins at a whole vector, and meets the others after each step. */
+static void forward_rows(const recurrent_call *call, ptrdiff_t begin, ptrdiff_t end, ptrdiff_t unit_begin,
+                         ptrdiff_t unit_end, meeting *place, int parties) {
+    ptrdiff_t n, units = call->n_units, own_units = unit_end - unit_begin;
+    forward_row rows[BLOCK_ROWS];
+    for (ptrdiff_t r = begin; unit_begin == 0 && r < end; r++) forward_begin(call, r);
+    if (parties > 1) meet(place, parties);
+    for (ptrdiff_t t = 0; (n = alive(call, begin, end, t)) > 0; t++) {
+        for (ptrdiff_t r = 0; r < n; r++) forward_places(call, t, begin + r, rows + r);
+        for (ptrdiff_t block = unit_begin / VL; block * VL < unit_end; block++) forward_tiles(call, rows, n, block);
+        for (ptrdiff_t r = 0; r < n; r++)
+            if (t + 1 == call->lengths[begin + r])
+                memcpy(row_at(call->c, begin + r, units) + unit_begin, rows[r].c + unit_begin,
+                       (size_t)own_units * sizeof(real));
+        if (parties > 1) meet(place, parties);
     }
+}
+
+static void lstm_forward(const recurrent_call *call, ptrdiff_t row_begin, ptrdiff_t row_end) {
+    for (ptrdiff_t begin = row_begin; begin < row_end; begin += BLOCK_ROWS)
+        forward_rows(call, begin, min_size(begin + BLOCK_ROWS, row_end), 0, call->n_units, NULL, 1);
+}
+
+/* For few rows and many units: each of the threads in a team calls this with its number. */
+static void lstm_forward_shared(const recurrent_call *call, meeting *place, int thread, int parties) {
+    ptrdiff_t blocks = ceil_div(call->n_units, VL);
+    forward_rows(call, 0, call->n_rows, thread * blocks / parties * VL,
+                 min_size((thread + 1) * blocks / parties * VL, call->n_units), place, parties);
 }
 
 /* The gradients of z at time t for rows [row, row + m), as the left operand of a product with transposed weights. */

@@ -47,7 +47,7 @@ def test_show_config_without_a_dependency(monkeypatch):
     def version(name):
         raise metadata.PackageNotFoundError(name)
 
-    monkeypatch.setattr(config.metadata, "version", version)
+    monkeypatch.setattr(metadata, "version", version)
     assert config.config()["tqdm"] == "not installed"
 
 
