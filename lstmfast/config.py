@@ -2,20 +2,21 @@
 
 import math
 import os
-import platform
 import sys
 from numbers import Integral
-from pathlib import Path
 
 from . import _core
 from ._version import __version__
+
+QUOTA_FILE = "/sys/fs/cgroup/cpu.max"
 
 
 def available_cpus():
     """CPUs that this process may use: its affinity, and its control group's quota rounded up."""
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        with open(QUOTA_FILE) as file:
+            quota, period = file.read().split()
         return cpus if quota == "max" else max(1, min(cpus, math.ceil(int(quota) / int(period))))
     except (OSError, ValueError):  # no such control group: no quota
         return cpus
@@ -54,6 +55,8 @@ def show_config():
 
 def config():
     """What `show_config` prints, as a dict of str."""
+    import platform
+
     versions = {name: _version(name) for name in ("numpy", "scipy", "scikit-learn", "safetensors", "tqdm")}
     return {
         "lstmfast": __version__,

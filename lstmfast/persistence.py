@@ -11,7 +11,6 @@ whoever forges a file can forge its checksum, so no check below counts on it. No
 
 import contextlib
 import errno
-import hashlib
 import json
 import math
 import os
@@ -23,6 +22,15 @@ import zlib
 import numpy as np
 
 from ._version import __version__
+
+# CPython's own SHA-256 where it is to be had: hashlib brings OpenSSL, 4 MB that a server would carry for one checksum.
+try:
+    from _sha2 import sha256  # Python 3.12 and later
+except ImportError:
+    try:
+        from _sha256 import sha256
+    except ImportError:
+        from hashlib import sha256
 
 __all__ = ["ModelFormatError", "VersionWarning", "read_model", "write_model"]
 
@@ -170,7 +178,7 @@ def read_model(path: str | os.PathLike) -> tuple[dict, dict[str, np.ndarray]]:
 def _checksum(data, start, end):
     """SHA-256 of `data` with zeros in place of the checksum's own digits."""
     view = memoryview(data)
-    digest = hashlib.sha256(view[:start])
+    digest = sha256(view[:start])
     digest.update(_NO_DIGEST.encode())
     digest.update(view[end:])
     return digest.hexdigest()

@@ -127,13 +127,13 @@ def test_n_jobs_of_zero():
 def test_available_cpus_respect_the_control_group(monkeypatch, tmp_path, quota, cpus):
     file = tmp_path / "cpu.max"
     file.write_text(quota)
-    monkeypatch.setattr(config, "Path", lambda path: file)
+    monkeypatch.setattr(config, "QUOTA_FILE", str(file))
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)), raising=False)
     assert config.available_cpus() == cpus
 
 
 def test_available_cpus_without_control_groups_and_affinity(monkeypatch, tmp_path):
-    monkeypatch.setattr(config, "Path", lambda path: tmp_path / "missing")
+    monkeypatch.setattr(config, "QUOTA_FILE", str(tmp_path / "missing"))
     monkeypatch.delattr(os, "sched_getaffinity", raising=False)
     monkeypatch.setattr(os, "cpu_count", lambda: 6)
     assert config.available_cpus() == 6
