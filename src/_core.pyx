@@ -244,6 +244,20 @@ cdef Py_ssize_t _positive(Py_ssize_t value, str name) except -1:
     return value
 
 
+# ---- sharing work among threads --------------------------------------------------------------------------------------
+
+cdef Py_ssize_t _thread_count(double work, Py_ssize_t n_threads) except -1:
+    if n_threads < 1:
+        raise ValueError(f"n_threads must be at least 1, got {n_threads}")
+    return n_threads if LSTMFAST_OPENMP and work >= PARALLEL_WORK else 1
+
+
+@cython.cdivision(True)
+cdef inline Py_ssize_t _share(Py_ssize_t total, Py_ssize_t part, Py_ssize_t parts) noexcept nogil:
+    """Where part `part` of `parts` begins in `total` items."""
+    return part * total // parts
+
+
 # ---- packed weights -------------------------------------------------------------------------------------------------
 
 def packed_gates_size(Py_ssize_t n_inputs, Py_ssize_t n_units, bint float64):
@@ -303,269 +317,6 @@ def pack_columns(weight, bias, Py_ssize_t n_inputs, Py_ssize_t n_outputs, bint t
                            out)
 
 
-# ---- recurrent layers -----------------------------------------------------------------------------------------------
-
-cdef class Batch:
-    """N sequences for the recurrent kernels: lengths (N,), descending, each at least 1.
-
-    Arrays of their steps, where not said otherwise, hold one sequence after the other.
-    """
-    cdef readonly Py_ssize_t n_rows, n_steps, max_length
-    cdef readonly object lengths  # (N,) int64, as given
-    cdef const int64_t[::1] _lengths
-    cdef int64_t *_step_base
-    cdef int64_t *_first
-
-    def __cinit__(self, array):
-        cdef Py_ssize_t r, t, previous
-        cdef const int64_t[::1] lengths = array
-        self.n_rows = lengths.shape[0]
-        if self.n_rows == 0:
-            raise ValueError("lengths must name at least one sequence")
-        previous = lengths[0]
-        for r in range(self.n_rows):
-            if not 1 <= lengths[r] <= previous or lengths[r] >= 2**40:
-                raise ValueError(f"lengths must be descending and at least 1, got {lengths[r]} after {previous}")
-            previous = lengths[r]
-        self.max_length = lengths[0]
-        self._lengths, self.lengths = lengths, array
-        self._step_base = <int64_t *>PyMem_Calloc(self.max_length + 1, sizeof(int64_t))
-        self._first = <int64_t *>PyMem_Calloc(self.n_rows, sizeof(int64_t))
-        if self._step_base == NULL or self._first == NULL:
-            raise MemoryError(f"a batch of {self.n_rows} sequences of up to {self.max_length} steps")
-        for r in range(1, self.n_rows):
-            self._first[r] = self._first[r - 1] + lengths[r - 1]
-        self.n_steps = self._first[self.n_rows - 1] + lengths[self.n_rows - 1]
-        r = self.n_rows
-        for t in range(self.max_length):
-            while lengths[r - 1] <= t:
-                r -= 1
-            self._step_base[t + 1] = self._step_base[t] + r
-
-    def __dealloc__(self):
-        PyMem_Free(self._step_base)
-        PyMem_Free(self._first)
-
-
-cdef class Recurrence:
-    """One direction of one recurrent layer over one batch: its arrays, checked, ready for `forward` and `backward`.
-
-    Shapes as in kernels.h. x and y hold rows of steps; sequence r of the batch starts at row x_first[r] of x (default:
-    the steps before it), and after the steps before it in y. With `gates` the pass can be run backward.
-    """
-    cdef recurrent_call call
-    cdef const kernel_table *table
-    cdef bint float64
-    cdef readonly Batch batch
-    cdef const int64_t[::1] _x_first
-    cdef list _keep
-
-    def __cinit__(self, Batch batch not None, x, weights, Py_ssize_t n_inputs, Py_ssize_t n_units, bint float64, *,
-                  h, c, h_steps, c_steps, gates=None, x_first=None, y=None, h0=None, c0=None, h_mask=None,
-                  bint reverse=False):
-        cdef recurrent_call *call = &self.call
-        cdef Py_ssize_t padded, n = batch.n_rows, r, n_x
-        self.float64 = float64
-        self.table = _tables[float64]
-        self.batch = batch
-        self._keep = [x, weights, h, c, h_steps, c_steps, gates, y, h0, c0, h_mask]
-        padded = -(-_positive(n_units, "n_units") // self.table.lanes) * self.table.lanes
-        call.n_rows, call.n_steps, call.reverse = n, batch.n_steps, reverse
-        call.n_inputs, call.n_units = _positive(n_inputs, "n_inputs"), n_units
-        call.lengths, call.step_base = &batch._lengths[0], batch._step_base
-        call.x = _rows(x, "x", float64, -1, n_inputs, False, &call.x_stride)
-        call.x_first = call.y_first = batch._first
-        n_x = len(x)
-        if x_first is not None:
-            self._x_first = x_first
-            if self._x_first.shape[0] != n:
-                raise ValueError(f"x_first must have shape ({n},), got ({self._x_first.shape[0]},)")
-            call.x_first = &self._x_first[0]
-        for r in range(n):
-            if call.x_first[r] < 0 or call.x_first[r] + call.lengths[r] > n_x:
-                raise ValueError(f"sequence {r} lies outside x of {n_x} steps")
-        call.weights = _flat(weights, "weights", float64, self.table.packed_gates_size(n_inputs, n_units), False, True)
-        call.h = _rows(h, "h", float64, n, n_units, True, NULL)
-        call.c = _rows(c, "c", float64, n, n_units, True, NULL)
-        if h0 is not None:
-            call.h0 = _rows(h0, "h0", float64, n, n_units, False, NULL)
-        if c0 is not None:
-            call.c0 = _rows(c0, "c0", float64, n, n_units, False, NULL)
-        if h_mask is not None:
-            call.h_mask = _rows(h_mask, "h_mask", float64, n, n_units, False, NULL)
-        if y is not None:
-            call.y = _rows(y, "y", float64, batch.n_steps, n_units, True, &call.y_stride)
-        if gates is None:
-            call.h_steps = _flat(h_steps, "h_steps", float64, 2 * n * n_units, True, True)
-            call.c_steps = _flat(c_steps, "c_steps", float64, n * padded, True, True)
-        else:
-            call.h_steps = _flat(h_steps, "h_steps", float64, batch.n_steps * n_units, True, True)
-            call.c_steps = _flat(c_steps, "c_steps", float64, (n + batch.n_steps) * padded, True, True)
-            call.gates = _flat(gates, "gates", float64, 4 * batch.n_steps * padded, True, True)
-
-    def set_gradients(self, *, weights_h_t, dc_carry, dkernel, drecurrent_kernel, dbias, dy=None, dh=None, dc=None,
-                      weights_x_t=None, dx=None, bint dx_accumulate=False, dh0=None, dc0=None):
-        """What `backward` reads (dy, dh, dc: gradients of y, h, c) and writes; weight gradients are added to."""
-        cdef recurrent_call *call = &self.call
-        cdef Py_ssize_t n = call.n_rows, units = call.n_units, steps = call.n_steps, lanes = self.table.lanes
-        cdef bint float64 = self.float64
-        if call.gates == NULL:
-            raise RuntimeError("backward needs a forward pass made with gates")
-        self._keep += [weights_h_t, dc_carry, dkernel, drecurrent_kernel, dbias, dy, dh, dc, weights_x_t, dx, dh0, dc0]
-        call.weights_h_t = _flat(weights_h_t, "weights_h_t", float64,
-                                 self.table.packed_gates_transposed_size(units, units), False, True)
-        call.dc_carry = _flat(dc_carry, "dc_carry", float64, n * (-(-units // lanes) * lanes), True, True)
-        call.dkernel = _rows(dkernel, "dkernel", float64, call.n_inputs, 4 * units, True, NULL)
-        call.drecurrent_kernel = _rows(drecurrent_kernel, "drecurrent_kernel", float64, units, 4 * units, True, NULL)
-        call.dbias = _flat(dbias, "dbias", float64, 4 * units, True)
-        if dy is not None:
-            call.dy = _rows(dy, "dy", float64, steps, units, False, &call.dy_stride)
-        if dh is not None:
-            call.dh = _rows(dh, "dh", float64, n, units, False, NULL)
-        if dc is not None:
-            call.dc = _rows(dc, "dc", float64, n, units, False, NULL)
-        if dx is not None:
-            call.weights_x_t = _flat(weights_x_t, "weights_x_t", float64,
-                                     self.table.packed_gates_transposed_size(units, call.n_inputs), False, True)
-            call.dx = _rows(dx, "dx", float64, steps, call.n_inputs, True, &call.dx_stride)
-            call.dx_accumulate = dx_accumulate
-        if dh0 is not None:
-            call.dh0 = _rows(dh0, "dh0", float64, n, units, True, NULL)
-        if dc0 is not None:
-            call.dc0 = _rows(dc0, "dc0", float64, n, units, True, NULL)
-
-
-cdef Py_ssize_t _thread_count(double work, Py_ssize_t n_threads) except -1:
-    if n_threads < 1:
-        raise ValueError(f"n_threads must be at least 1, got {n_threads}")
-    return n_threads if LSTMFAST_OPENMP and work >= PARALLEL_WORK else 1
-
-
-cdef struct row_range:
-    recurrent_call *call
-    Py_ssize_t begin
-    Py_ssize_t end
-
-
-cdef class _Plan:
-    """The passes of one call (the directions of a layer), their rows cut into `parts` ranges of about equal work."""
-    cdef recurrent_call *calls[2]
-    cdef const kernel_table *table
-    cdef row_range *ranges
-    cdef Py_ssize_t n_calls, n_ranges, parts, n_threads
-
-    def __cinit__(self, list passes, Py_ssize_t n_threads):
-        cdef Recurrence item
-        cdef Py_ssize_t i, part, begin, end, steps
-        cdef recurrent_call *call
-        if not 1 <= len(passes) <= 2:
-            raise ValueError(f"a layer has one or two directions, got {len(passes)}")
-        self.n_calls = len(passes)
-        for i in range(self.n_calls):
-            item = passes[i]
-            self.calls[i] = &item.call
-            self.table = item.table
-            if item.table != (<Recurrence>passes[0]).table or item.batch is not (<Recurrence>passes[0]).batch:
-                raise ValueError("both directions must have the same batch and precision")
-        call = self.calls[0]
-        self.n_threads = _thread_count(self.n_calls * <double>call.n_steps * (call.n_inputs + call.n_units) * 4
-                                       * call.n_units, n_threads)
-        # The directions run side by side; rows are cut only as far as threads are left for it.
-        self.parts = min(-(-self.n_threads // self.n_calls), call.n_rows)
-        self.ranges = <row_range *>PyMem_Calloc(self.parts * self.n_calls, sizeof(row_range))
-        if self.ranges == NULL:
-            raise MemoryError("row ranges")
-        begin = 0
-        for part in range(self.parts):
-            end, steps = begin, 0
-            while end < call.n_rows and (steps == 0 or (steps + call.lengths[end] // 2) * self.parts <= call.n_steps):
-                steps += call.lengths[end]
-                end += 1
-            if part == self.parts - 1:
-                end = call.n_rows
-            for i in range(self.n_calls):
-                self.ranges[self.n_ranges] = row_range(self.calls[i], begin, end)
-                self.n_ranges += 1
-            begin = end
-
-    cdef bint shares_units(self):
-        """Whether threads should own units: rows are too few for them all, and half a step's product takes longer than
-        a meeting (0.3 us against 0.5 us at 32768 multiply-adds a step and two threads)."""
-        cdef recurrent_call *call = self.calls[0]
-        cdef Py_ssize_t step_work = call.n_rows * (call.n_inputs + call.n_units) * 4 * call.n_units
-        return (CAN_MEET and self.n_threads > 1 and self.n_calls == 1 and call.n_rows < 2 * self.n_threads
-                and call.n_rows <= BLOCK_ROWS and step_work >= 32768)
-
-    def __dealloc__(self):
-        PyMem_Free(self.ranges)
-
-
-def forward(list passes, Py_ssize_t n_threads=1):
-    """Runs the one or two directions of a layer over their batch."""
-    cdef _Plan plan = _Plan(passes, n_threads)
-    cdef const kernel_table *table = plan.table
-    cdef Py_ssize_t i
-    cdef int threads = min(plan.n_threads, plan.n_ranges)
-    cdef meeting place = meeting(0, 0)
-    if plan.shares_units():
-        with nogil, parallel(num_threads=<int>plan.n_threads):
-            table.lstm_forward_shared(plan.calls[0], &place, threadid(), LSTMFAST_TEAM_SIZE)
-    elif threads == 1:
-        with nogil:
-            for i in range(plan.n_ranges):
-                table.lstm_forward(plan.ranges[i].call, plan.ranges[i].begin, plan.ranges[i].end)
-    else:
-        for i in prange(plan.n_ranges, nogil=True, schedule="static", chunksize=1, num_threads=threads):
-            table.lstm_forward(plan.ranges[i].call, plan.ranges[i].begin, plan.ranges[i].end)
-
-
-def backward(list passes, Py_ssize_t n_threads=1):
-    """Backpropagation through time for the passes of one `forward`, after `set_gradients` on each.
-
-    Within it, threads first own rows (gradients of the gates, then of x), then tiles of the weight gradients: each
-    weight gradient is summed by one thread in a fixed order.
-    """
-    cdef Recurrence item
-    for item in passes:
-        if item.call.dc_carry == NULL:
-            raise RuntimeError("set_gradients comes before backward")
-    cdef _Plan plan = _Plan(passes, n_threads)
-    cdef const kernel_table *table = plan.table
-    cdef Py_ssize_t i, part, tasks = table.weight_gradient_tasks(plan.calls[0])
-    cdef Py_ssize_t pieces = plan.n_threads * plan.n_calls
-    cdef Py_ssize_t input_parts = plan.parts if plan.calls[0].dx != NULL else 0
-    cdef int threads = plan.n_threads
-    with nogil, parallel(num_threads=threads):
-        for i in prange(plan.n_ranges, schedule="static", chunksize=1):
-            table.lstm_backward(plan.ranges[i].call, plan.ranges[i].begin, plan.ranges[i].end)
-        for part in prange(input_parts, schedule="static", chunksize=1):
-            _input_gradient(plan, part)
-        for i in prange(pieces, schedule="static", chunksize=1):
-            _weight_gradient(plan, i, tasks)
-
-
-@cython.cdivision(True)
-cdef inline Py_ssize_t _share(Py_ssize_t total, Py_ssize_t part, Py_ssize_t parts) noexcept nogil:
-    """Where part `part` of `parts` begins in `total` items."""
-    return part * total // parts
-
-
-@cython.cdivision(True)
-cdef void _weight_gradient(_Plan plan, Py_ssize_t piece, Py_ssize_t tasks) noexcept nogil:
-    cdef Py_ssize_t part = piece // plan.n_calls
-    plan.table.weight_gradient(plan.calls[piece % plan.n_calls], _share(tasks, part, plan.n_threads),
-                               _share(tasks, part + 1, plan.n_threads))
-
-
-cdef void _input_gradient(_Plan plan, Py_ssize_t part) noexcept nogil:
-    cdef Py_ssize_t i
-    cdef row_range piece
-    for i in range(part * plan.n_calls, (part + 1) * plan.n_calls):
-        piece = plan.ranges[i]
-        if piece.call.dx != NULL:
-            plan.table.input_gradient(piece.call, piece.begin, piece.end)
-
-
 # ---- dense layers ---------------------------------------------------------------------------------------------------
 
 def dense_forward(x, weights, Py_ssize_t n_inputs, Py_ssize_t n_outputs, bint float64, y, Py_ssize_t n_threads=1):
@@ -618,6 +369,7 @@ def evaluate(str function, x, y, bint float64):
     table.evaluate(1 if function == "tanh" else 0, source, target, len(x))
 
 
+include "recurrent.pxi"
 include "pooling.pxi"
 include "optimizers.pxi"
 include "stream.pxi"
