@@ -64,31 +64,37 @@ static void forward_begin(const recurrent_call *call, ptrdiff_t r) {
     for (ptrdiff_t u = 0; call->h_mask && u < units; u++) h[u] *= row_at(call->h_mask, r, units)[u];
 }
 
-/* One block of units for one tile of m rows: the product, then the cell. */
-static void forward_tile(const recurrent_call *call, const forward_row *rows, int m, ptrdiff_t block) {
-    operand a[2] = {{.n = call->n_inputs, .repeats = 1}, {.n = call->n_units, .repeats = 1}};
-    ALIGNED real z[TILE_ROWS * 4 * VL];
+/* The cell for one row and one block of units, z its products. */
+INLINE void forward_cell(const recurrent_call *call, const forward_row *place, ptrdiff_t block, real *z) {
     ptrdiff_t unit = block * VL, lanes = call->n_units - unit;
-    for (int r = 0; r < m; r++) {
-        a[0].row[r] = rows[r].x;
-        a[1].row[r] = rows[r].h_prev;
-    }
-    PRODUCT[m - 1][3](a, 2, row_at(call->weights, unit, 4 * (1 + call->n_inputs + call->n_units)), z);
-    for (int r = 0; r < m; r++) {
-        const forward_row *place = rows + r;
-        real *gates = z + r * 4 * VL;
-        vec h = lstm_cell_forward(gates, place->c_prev + unit, place->c + unit);
-        if (place->gates) memcpy(row_at(place->gates, block * call->n_steps, 4 * VL), gates, 4 * VL * sizeof(real));
-        if (place->y) v_store_lanes(place->y + unit, h, lanes);
-        if (place->h_mask) h = v_mul(h, v_load_lanes(place->h_mask + unit, lanes));
-        v_store_lanes(place->h + unit, h, lanes);
-    }
+    vec h = lstm_cell_forward(z, place->c_prev + unit, place->c + unit);
+    if (place->gates) memcpy(row_at(place->gates, block * call->n_steps, 4 * VL), z, 4 * VL * sizeof(real));
+    if (place->y) v_store_lanes(place->y + unit, h, lanes);
+    if (place->h_mask) h = v_mul(h, v_load_lanes(place->h_mask + unit, lanes));
+    v_store_lanes(place->h + unit, h, lanes);
 }
 
-static void forward_tiles(const recurrent_call *call, const forward_row *rows, ptrdiff_t n, ptrdiff_t block) {
-    for (ptrdiff_t tile = 0; tile < n_tiles(n); tile++) {
-        ptrdiff_t first = tile_begin(n, tile);
-        forward_tile(call, rows + first, (int)(tile_begin(n, tile + 1) - first), block);
+/* n rows, blocks [block, block_end) of units: products, then the cell. */
+static void forward_blocks(const recurrent_call *call, const forward_row *rows, ptrdiff_t n, ptrdiff_t block,
+                           ptrdiff_t block_end) {
+    const ptrdiff_t panel = 4 * VL * (1 + call->n_inputs + call->n_units);
+    ALIGNED real z[TILE_ROWS * 4 * VL];
+    for (; block < block_end; block++) {
+        const real *weights = row_at(call->weights, block, panel);
+        for (ptrdiff_t tile = 0; tile < n_tiles(n); tile++) {
+            const forward_row *place = rows + tile_begin(n, tile);
+            int m = (int)(tile_begin(n, tile + 1) - tile_begin(n, tile));
+            operand a[2] = {{.n = call->n_inputs, .repeats = 1}, {.n = call->n_units, .repeats = 1}};
+            for (int r = 0; r < m; r++) a[0].row[r] = place[r].x, a[1].row[r] = place[r].h_prev;
+            if (n == 1 && block + 1 < block_end) {
+                product_pair(a, 2, weights, weights + panel, z);
+                forward_cell(call, place, block, z);
+                forward_cell(call, place, ++block, z + 4 * VL);
+                continue;
+            }
+            PRODUCT[m - 1][3](a, 2, weights, z);
+            for (int r = 0; r < m; r++) forward_cell(call, place + r, block, z + r * 4 * VL);
+        }
     }
 }
 
@@ -109,7 +115,7 @@ static void lstm_step(const recurrent_call *call, int now, ptrdiff_t row_begin, 
                                     .c_prev = c,
                                     .c = c};
         }
-        for (ptrdiff_t block = unit_begin / VL; block * VL < unit_end; block++) forward_tiles(call, rows, n, block);
+        forward_blocks(call, rows, n, unit_begin / VL, ceil_div(unit_end, VL));
     }
 }
 
@@ -123,7 +129,7 @@ static void forward_rows(const recurrent_call *call, ptrdiff_t begin, ptrdiff_t 
     if (parties > 1) meet(place, parties);
     for (ptrdiff_t t = 0; (n = alive(call, begin, end, t)) > 0; t++) {
         for (ptrdiff_t r = 0; r < n; r++) forward_places(call, t, begin + r, rows + r);
-        for (ptrdiff_t block = unit_begin / VL; block * VL < unit_end; block++) forward_tiles(call, rows, n, block);
+        forward_blocks(call, rows, n, unit_begin / VL, ceil_div(unit_end, VL));
         for (ptrdiff_t r = 0; r < n; r++)
             if (t + 1 == call->lengths[begin + r])
                 memcpy(row_at(call->c, begin + r, units) + unit_begin, rows[r].c + unit_begin,

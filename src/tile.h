@@ -53,6 +53,23 @@ INLINE void product(const int m, const int nv, const operand *a, int n_operands,
         UNROLL for (int v = 0; v < nv; v++) v_store(out + (r * nv + v) * VL, sum[r][v]);
 }
 
+/* One row against two panels of 4 vectors: one panel's 4 sums would wait for each other's latency, 8 keep both
+ * multipliers busy. The terms are added in the order in which `product` adds them. */
+static void product_pair(const operand *a, int n_operands, const real *panel, const real *second_panel, real *out) {
+    vec sum[8];
+    UNROLL for (int v = 0; v < 4; v++) sum[v] = v_load(panel + v * VL), sum[4 + v] = v_load(second_panel + v * VL);
+    ptrdiff_t at = 4 * VL;
+    for (const operand *end = a + n_operands; a < end; a++)
+        for (ptrdiff_t k = 0; k < a->n; k++, at += 4 * VL) {
+            vec value = v_set(a->row[0][k]);
+            UNROLL for (int v = 0; v < 4; v++) {
+                sum[v] = v_fma(v_load(panel + at + v * VL), value, sum[v]);
+                sum[4 + v] = v_fma(v_load(second_panel + at + v * VL), value, sum[4 + v]);
+            }
+        }
+    UNROLL for (int v = 0; v < 8; v++) v_store(out + v * VL, sum[v]);
+}
+
 /* a: n pointers, of which values [r] are taken; d: rows d_stride apart; vector v goes to out + v * v_stride, its first
  * lanes[v] lanes, rows out_stride apart. */
 INLINE void outer(const int m, const int nv, const real *const *a, ptrdiff_t a_offset, ptrdiff_t n, const real *d,
