@@ -53,12 +53,12 @@ def main():
     task = TASKS[arguments.task]
     threads = arguments.threads or task.threads
     cases = arguments.case or [*task.cases, *(task.more_cases if arguments.more else ())]
-    workers, missing = compare.start_workers(task.libraries, threads, dict(arguments.python))
+    workers, missing = compare.start_workers(task, threads, dict(arguments.python))
     try:
-        if needed := {"lstmfast", "sgemm"} & set(missing):
-            sys.exit(f"{' and '.join(needed)} cannot be imported; see --python")
-        for library in missing:
-            print(f"{library} is left out: its interpreter cannot import it; see --python", file=sys.stderr)
+        for library, module in missing.items():
+            print(f"{library} is left out: its interpreter has no module {module}; see --python", file=sys.stderr)
+        if "sgemm" in missing or not any(library != "sgemm" for library, _ in workers):
+            sys.exit("nothing to compare")
         text = check(workers, arguments.task, cases) if arguments.check else run(workers, arguments, cases, threads)
     except (compare.Disagreement, RuntimeError) as error:
         sys.exit(str(error))
@@ -73,9 +73,9 @@ def check(workers, task, cases):
     """What all workers compute, as text."""
     lines = []
     for case in cases:
-        for (library, threads), values in compare.prepare(workers, task, case).items():
-            if values:
-                lines.append(f"{case} {library}, threads: {threads}: {' '.join(f'{value:.6g}' for value in values)}")
+        for (library, threads, way), values in compare.prepare(workers, task, case).items():
+            numbers = " ".join(f"{value:.6g}" for value in values)
+            lines.append(f"{case}: {library}{way and f' ({way})'}, threads: {threads}: {numbers}")
     return "\n".join([*lines, f"All agree to {compare.TOLERANCE:g}."])
 
 
@@ -87,15 +87,18 @@ def run(workers, arguments, cases, threads):
     for case in cases:
         print(f"{case} ...", file=sys.stderr)
         results.append(compare.measure(workers, arguments.task, case, arguments.rounds, stopwatch))
+    whose = "each library" if task.own_choice else f"lstmfast with {threads} threads, each peer"
     parts = [
         task.about,
         f"{report.describe_machine()}. {', '.join(versions.values())}.",
-        f"Milliseconds: median (lowest .. highest) of the medians of {arguments.rounds} interleaved rounds. "
-        "Peers with the number of threads that suits them best. "
+        f"{'Microseconds' if task.short else 'Milliseconds'}: median (lowest .. highest) of the medians of "
+        f"{arguments.rounds} interleaved rounds, {whose} with the number of threads (1 or {threads}) and the way that "
+        "suit it best. "
         f"Turns in which other processes took more than {TOLERATED:.0%} of a CPU: "
         f"{sum(result.disturbed for result in results)} of {arguments.rounds * len(workers) * len(cases)}.",
-        report.table(results, task.flops, threads),
-        report.summary(results, threads),
+        report.table(results, task, threads),
+        report.settings(results, task),
+        report.summary(results),
     ]
     return "\n\n".join(part for part in parts if part)
 

@@ -1,6 +1,6 @@
 """What is compared: tasks, their cases, and the weights and data that every library gets."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -13,6 +13,7 @@ CLIP_NORM = 1.0
 class Case:
     """B sequences of T steps with I inputs, H units.
 
+    layers, bidirectional: H units in each of several layers, in each of two directions.
     keep_states: whether a forward pass keeps what a backward pass would need.
     """
 
@@ -20,21 +21,41 @@ class Case:
     steps: int
     inputs: int
     hidden: int
+    layers: int = 1
+    bidirectional: bool = False
     keep_states: bool = True
 
     @classmethod
     def parse(cls, text):
-        """The case that "B,T,I,H" stands for."""
-        return cls(*(int(size) for size in text.split(",")))
+        """The case that "B,T,I,H", "B,T,I,H,bidirectional" or "B,T,I,H,layers=2" stands for."""
+        *sizes, last = text.split(",")
+        if last == "bidirectional":
+            return cls(*map(int, sizes), bidirectional=True)
+        if last.startswith("layers="):
+            return cls(*map(int, sizes), layers=int(last.removeprefix("layers=")))
+        return cls(*map(int, sizes), int(last))
 
     def __str__(self):
-        sizes = f"{self.batch},{self.steps},{self.inputs},{self.hidden}"
-        return sizes if self.keep_states else f"{sizes}, no states kept"
+        text = f"{self.batch},{self.steps},{self.inputs},{self.hidden}"
+        text += f", {self.layers} layers" if self.layers > 1 else ""
+        text += ", bidirectional" if self.bidirectional else ""
+        return text if self.keep_states else f"{text}, no states kept"
+
+    @property
+    def directions(self):
+        """1 or 2."""
+        return 2 if self.bidirectional else 1
+
+    @property
+    def input_sizes(self):
+        """Inputs of each layer."""
+        return [self.inputs] + [self.directions * self.hidden] * (self.layers - 1)
 
 
 def forward_flops(case):
     """Gate products of all steps, x W + h U; an addition and a multiplication count as two."""
-    return 2 * case.batch * case.steps * (case.inputs + case.hidden) * 4 * case.hidden
+    per_step = sum(size + case.hidden for size in case.input_sizes) * case.directions * 4 * case.hidden
+    return 2 * case.batch * case.steps * per_step
 
 
 def training_flops(case):
@@ -58,6 +79,12 @@ class Task:
         Floating-point operations of a case.
     cases, more_cases : tuples of Case
         Measured always; with --more only.
+    own_choice : bool
+        Whether lstmfast is tried with one thread too, as its peers are.
+    short : bool
+        Whether times are given in microseconds, not milliseconds.
+    extra_modules : dict
+        By library: a module that this task needs besides those of `compare.LIBRARIES`.
     """
 
     about: str
@@ -66,8 +93,16 @@ class Task:
     flops: object
     cases: tuple
     more_cases: tuple = ()
+    own_choice: bool = False
+    short: bool = False
+    extra_modules: dict = field(default_factory=dict)
 
 
+def _cases(text):
+    return tuple(Case.parse(word) for word in text.split())
+
+
+_ALL = ("lstmfast", "torch", "onnxruntime", "openvino", "jax", "tensorflow")
 _SQUARE = Case(64, 100, 64, 128)
 
 TASKS = {
@@ -77,18 +112,8 @@ TASKS = {
         libraries=("lstmfast", "torch"),
         threads=2,
         flops=training_flops,
-        cases=tuple(
-            Case.parse(text)
-            for text in (
-                "32,50,8,32",
-                "32,100,16,64",
-                "64,100,16,64",
-                "64,100,64,128",
-                "64,100,64,256",
-                "256,50,16,128",
-            )
-        ),
-        more_cases=(Case.parse("128,100,64,512"),),
+        cases=_cases("32,50,8,32 32,100,16,64 64,100,16,64 64,100,64,128 64,100,64,256 256,50,16,128"),
+        more_cases=_cases("128,100,64,512"),
     ),
     "forward": Task(
         "One LSTM layer forward, gates included. float32.",
@@ -97,20 +122,54 @@ TASKS = {
         flops=forward_flops,
         cases=(_SQUARE, replace(_SQUARE, keep_states=False)),
     ),
+    "inference": Task(
+        "LSTM layers on whole sequences, from zero states to the top layer's last output. float32.",
+        libraries=_ALL,
+        threads=2,
+        flops=forward_flops,
+        cases=_cases(
+            "1,100,16,32 1,100,16,128 1,100,16,256 16,100,16,64 64,100,16,64 64,100,64,128 64,100,64,256 256,100,16,32 "
+            "256,100,16,64 48,80,12,100 200,24,3,40 7,33,5,50 1,500,8,96 32,100,16,64,bidirectional "
+            "32,100,16,64,layers=2"
+        ),
+        more_cases=_cases(
+            "1,1000,4,64 1,50,32,512 2,100,16,128 4,60,40,96 8,64,24,200 13,77,17,129 16,60,128,300 100,28,28,64 "
+            "128,100,32,128 500,20,10,50 3,100,10,20,bidirectional 24,50,9,80,layers=3"
+        ),
+        own_choice=True,
+        short=True,
+    ),
+    "step": Task(
+        "One step of an LSTM layer, its states kept from call to call; lstmfast's model has a linear output, of one "
+        "value, as well. float32.",
+        libraries=_ALL,
+        threads=2,
+        flops=forward_flops,
+        cases=_cases("1,1,16,32 1,1,16,128 1,1,16,256 1,1,16,512"),
+        own_choice=True,
+        short=True,
+        extra_modules={"lstmfast": "lstmfast.runtime"},
+    ),
 }
 
 
 def weights(case):
-    """Parameters by name, lstmfast's layout: gates in order i, f, g, o; kernels (inputs, outputs); one bias."""
+    """Parameters by name, lstmfast's layout: gates in order i, f, g, o; kernels (inputs, outputs); one bias.
+
+    "layers" is a list, lowest first, of lists, a dict for each direction. The head is for the first layer's outputs.
+    """
     rng = np.random.default_rng(1)
     scale = case.hidden**-0.5
 
     def draw(*shape):
         return rng.uniform(-scale, scale, shape).astype(np.float32)
 
-    gates = 4 * case.hidden
+    def direction(inputs):
+        gates = 4 * case.hidden
+        return {"kernel": draw(inputs, gates), "recurrent_kernel": draw(case.hidden, gates), "bias": draw(gates)}
+
     return {
-        "kernel": draw(case.inputs, gates), "recurrent_kernel": draw(case.hidden, gates), "bias": draw(gates),
+        "layers": [[direction(inputs) for _ in range(case.directions)] for inputs in case.input_sizes],
         "head_weight": draw(case.hidden, N_CLASSES), "head_bias": draw(N_CLASSES),
     }  # fmt: skip
 

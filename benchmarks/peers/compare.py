@@ -13,12 +13,16 @@ from pathlib import Path
 from .load import OtherLoad
 
 ROOT = Path(__file__).parents[2]
-# Each library's name and the module it cannot do without; its worker is worker_NAME.py.
-LIBRARIES = {"sgemm": "numpy", "lstmfast": "lstmfast", "torch": "torch"}
+# Each library's name and the modules it cannot do without; its worker is worker_NAME.py.
+LIBRARIES = {
+    "sgemm": ("numpy",), "lstmfast": ("lstmfast",), "torch": ("torch",), "onnxruntime": ("onnxruntime", "onnx"),
+    "openvino": ("openvino", "onnx"), "jax": ("jax",), "tensorflow": ("tensorflow",),
+}  # fmt: skip
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 # OpenBLAS's and OpenMP's threads wait for more work in a loop for about a tenth of a second before they sleep.
 PAUSE = 0.15
 TOLERANCE = 1e-4
+NEGLIGIBLE = 1e-5  # difference of two outputs near zero
 
 
 class Disagreement(Exception):
@@ -65,33 +69,43 @@ class Worker:
 
 @dataclass
 class Result:
-    """Round medians of one case, in seconds, by (library, threads); how many turns other processes disturbed."""
+    """One case: by (library, threads), round medians in seconds, and which way was fastest where there are several.
+
+    disturbed: how many turns other processes disturbed.
+    """
 
     case: object
     seconds: dict = field(default_factory=dict)
+    ways: dict = field(default_factory=dict)
     disturbed: int = 0
 
     def median(self, *key):
+        """Seconds."""
         return statistics.median(self.seconds[key])
 
     def best_threads(self, library):
         """The number of threads with which a library is fastest."""
         return min((key for key in self.seconds if key[0] == library), key=lambda key: self.median(*key))[1]
 
+    def best(self, library):
+        """Seconds with as many."""
+        return self.median(library, self.best_threads(library))
 
-def start_workers(libraries, threads, pythons):
-    """Workers of the libraries that can be imported, a dict by (library, threads), and the names of the others.
 
-    lstmfast runs with `threads`; the peers and the yardstick with one thread too.
+def start_workers(task, threads, pythons):
+    """Workers of a task's libraries, a dict by (library, threads), and the module that each of the others lacks.
+
+    lstmfast runs with `threads`; the peers and the yardstick with one thread too; lstmfast if the task says so.
     """
-    workers, missing = {}, []
+    workers, missing = {}, {}
     try:
-        for library in ("sgemm", *libraries):
+        for library in ("sgemm", *task.libraries):
             python = pythons.get(library, sys.executable)
-            if not _importable(python, LIBRARIES[library]):
-                missing.append(library)
+            modules = [*LIBRARIES[library], *filter(None, [task.extra_modules.get(library)])]
+            if lacking := next((module for module in modules if not _importable(python, module)), None):
+                missing[library] = lacking
                 continue
-            for n in sorted({threads} if library == "lstmfast" else {1, threads}):
+            for n in sorted({threads} if library == "lstmfast" and not task.own_choice else {1, threads}):
                 workers[library, n] = Worker(library, n, python)
     except BaseException:
         close(workers)
@@ -111,7 +125,7 @@ def _importable(python, module):
 
 
 def prepare(workers, task, case):
-    """Have every worker build the case; what they compute, by (library, threads).
+    """Have every worker build the case; what they compute, by (library, threads, way).
 
     Raises
     ------
@@ -120,16 +134,18 @@ def prepare(workers, task, case):
     """
     values = {}
     for key, worker in workers.items():
-        values[key] = worker.ask("prepare", task=task, case=asdict(case))
-    expected = next(value for (library, _), value in values.items() if library == "lstmfast")
-    for (library, threads), found in values.items():
-        if library == "sgemm":
-            continue
-        if not all(math.isclose(a, b, rel_tol=TOLERANCE) for a, b in zip(found, expected, strict=True)):
-            raise Disagreement(
-                f"{library} with {threads} threads does not compute what lstmfast does in case {case}:\n"
-                f"{found}\n{expected}"
-            )
+        if key[0] != "sgemm":
+            for way, numbers in worker.ask("prepare", task=task, case=asdict(case)).items():
+                values[*key, way] = numbers
+        else:
+            worker.ask("prepare", task=task, case=asdict(case))
+    first = next((key for key in values if key[0] == "lstmfast"), next(iter(values), None))
+    for key, found in values.items():
+        if not all(
+            math.isclose(a, b, rel_tol=TOLERANCE, abs_tol=NEGLIGIBLE) for a, b in zip(found, values[first], strict=True)
+        ):
+            names = [f"{name} ({way}) with {n} threads" for name, n, way in (key, first)]
+            raise Disagreement(f"{' and '.join(names)} differ in case {case}:\n{found}\n{values[first]}")
     return values
 
 
@@ -180,6 +196,9 @@ def measure(workers, task, case, rounds, stopwatch):
     """
     prepare(workers, task, case)
     result = Result(case, {key: [] for key in workers})
+    for key, worker in workers.items():
+        time.sleep(PAUSE)
+        result.ways[key] = worker.ask("choose")
     for _ in range(rounds):
         for key, worker in workers.items():
             median, disturbed = stopwatch.turn(worker)

@@ -18,10 +18,14 @@ def describe_machine():
     return f"{name}, {os.cpu_count()} CPUs"
 
 
-def timing(seconds):
-    """Median and spread in milliseconds."""
-    low, middle, high = (f"{1e3 * value:.3g}" for value in (min(seconds), statistics.median(seconds), max(seconds)))
+def timing(seconds, unit):
+    """Median and spread in a unit of so many seconds."""
+    low, middle, high = (_digits(value / unit) for value in (min(seconds), statistics.median(seconds), max(seconds)))
     return f"{middle} ({low} .. {high})"
+
+
+def _digits(value):
+    return f"{value:.0f}" if value >= 1000 else f"{value:.3g}"
 
 
 def rate(flops, seconds):
@@ -29,43 +33,66 @@ def rate(flops, seconds):
     return flops / seconds / 1e9
 
 
-def table(results, flops, threads):
+def table(results, task, threads):
     """A row a case.
 
     Parameters
     ----------
     results : list of compare.Result
-    flops : callable
-        Operations of a case.
+    task : cases.Task
     threads : int
-        Those of lstmfast.
+        As many as a library may use.
     """
-    peers = sorted({library for library, _ in results[0].seconds} - {"sgemm", "lstmfast"})
-    counts = sorted(n for library, n in results[0].seconds if library == "sgemm")
-    header = ["B,T,I,H", f"lstmfast, threads: {threads}"]
-    header += [column for peer in peers for column in (peer, "its threads", f"{peer} / lstmfast")]
-    header += ["lstmfast GFLOP/s", *(f"sgemm GFLOP/s, threads: {n}" for n in counts), "share of sgemm"]
-    rows = [header, ["---"] * len(header)]
+    keys, unit = results[0].seconds, 1e-6 if task.short else 1e-3
+    libraries = [library for library in task.libraries if any(library == key[0] for key in keys)]
+    own = "lstmfast" in libraries
+    compared = own and len(libraries) > 1
+    counts = sorted(n for library, n in keys if library == "sgemm")
+    header = ["B,T,I,H", *libraries, *(["best peer / lstmfast"] if compared else [])]
+    header += [*(["lstmfast GFLOP/s"] if own else []), *(f"sgemm GFLOP/s, threads: {n}" for n in counts)]
+    header += ["share of sgemm"] if own else []
+    rows = [header]
     for result in results:
-        own = result.median("lstmfast", threads)
-        row = [str(result.case), timing(result.seconds["lstmfast", threads])]
-        for peer in peers:
-            best = result.best_threads(peer)
-            row += [timing(result.seconds[peer, best]), str(best), f"{result.median(peer, best) / own:.2f}"]
-        reached = rate(flops(result.case), own)
+        row = [str(result.case)]
+        row += [timing(result.seconds[library, result.best_threads(library)], unit) for library in libraries]
         sgemm = {n: rate(SGEMM_FLOPS, result.median("sgemm", n)) for n in counts}
-        row += [f"{reached:.0f}", *(f"{sgemm[n]:.0f}" for n in counts), f"{reached / sgemm[threads]:.0%}"]
+        row += [f"{ratio(result):.2f}"] if compared else []
+        reached = rate(task.flops(result.case), result.best("lstmfast")) if own else None
+        row += [*([f"{reached:.3g}"] if own else []), *(f"{sgemm[n]:.0f}" for n in counts)]
+        row += [f"{reached / sgemm[threads]:.0%}"] if own else []
         rows.append(row)
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    return _markdown(rows)
 
 
-def summary(results, threads):
-    """Geometric mean of the best peer's time over lstmfast's; None without a peer."""
-    ratios = []
+def settings(results, task):
+    """What the times in the table were reached with: threads, and the way where a library has several."""
+    libraries = [library for library in task.libraries if any(library == key[0] for key in results[0].seconds)]
+    rows = [["threads, way", *libraries]]
     for result in results:
-        peers = [result.median(*key) for key in result.seconds if key[0] not in ("sgemm", "lstmfast")]
-        if peers:
-            ratios.append(min(peers) / result.median("lstmfast", threads))
-    if not ratios:
+        row = [str(result.case)]
+        for library in libraries:
+            n = result.best_threads(library)
+            way = result.ways[library, n]
+            row.append(f"{n}, {way}" if way else str(n))
+        rows.append(row)
+    return _markdown(rows)
+
+
+def _markdown(rows):
+    return "\n".join(f"| {' | '.join(row)} |" for row in [rows[0], ["---"] * len(rows[0]), *rows[1:]])
+
+
+def ratio(result):
+    """The best peer's time over lstmfast's; None without either."""
+    peers = {library for library, _ in result.seconds} - {"sgemm", "lstmfast"}
+    if not peers or not any(library == "lstmfast" for library, _ in result.seconds):
+        return None
+    return min(map(result.best, peers)) / result.best("lstmfast")
+
+
+def summary(results):
+    """Geometric mean of the best peer's time over lstmfast's; None without a peer."""
+    ratios = [ratio(result) for result in results]
+    if None in ratios:
         return None
     return f"Best peer / lstmfast: geometric mean {statistics.geometric_mean(ratios):.2f}, lowest {min(ratios):.2f}."

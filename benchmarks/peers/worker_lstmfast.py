@@ -1,5 +1,9 @@
 """lstmfast's worker."""
 
+import functools
+import tempfile
+from pathlib import Path
+
 import numpy as np
 
 import lstmfast
@@ -12,14 +16,29 @@ from lstmfast.sequences import check_sequences
 from lstmfast.workspace import Workspace
 
 from .cases import CLIP_NORM, LEARNING_RATE, N_CLASSES, data, weights
-from .worker import check_training, serve
+from .worker import check_outputs, check_steps, check_training, serve
+
+
+def set_weights(layer, given):
+    """Give each direction of a layer its weights."""
+    for direction, arrays in zip(layer.directions, given, strict=True):
+        for name, array in arrays.items():
+            setattr(direction, name, array)
+
+
+def build_layers(case):
+    """The case's layers, lowest first."""
+    layers = [LSTM(inputs, case.hidden, bidirectional=case.bidirectional) for inputs in case.input_sizes]
+    for layer, given in zip(layers, weights(case)["layers"], strict=True):
+        set_weights(layer, given)
+    return layers
 
 
 def training(case, threads):
     """What `lstmfast.training.Trainer` does with each batch."""
     network = Network(case.inputs, (case.hidden,), N_CLASSES)
-    given, layer, head = weights(case), network.layers[0], network.dense[0]
-    layer.kernel, layer.recurrent_kernel, layer.bias = (given[name] for name in ("kernel", "recurrent_kernel", "bias"))
+    given, head = weights(case), network.dense[0]
+    set_weights(network.layers[0], given["layers"][0])
     head.weight, head.bias = given["head_weight"], given["head_bias"]
     optimizer = Optimizer(
         network, solver="adam", alpha=0.0, l1_ratio=0.0, clip_norm=CLIP_NORM, momentum=0.9, nesterovs_momentum=True,
@@ -43,8 +62,7 @@ def training(case, threads):
 
 def forward(case, threads):
     """A layer as networks call it: in training it keeps all states, for prediction it returns each step's output."""
-    layer, given = LSTM(case.inputs, case.hidden), weights(case)
-    layer.kernel, layer.recurrent_kernel, layer.bias = (given[name] for name in ("kernel", "recurrent_kernel", "bias"))
+    (layer,) = build_layers(case)
     x, _ = data(case)
     x, batch, workspace = x.reshape(-1, case.inputs), _core.Batch(np.full(case.batch, case.steps)), Workspace()
 
@@ -57,5 +75,41 @@ def forward(case, threads):
     return run, [float(np.linalg.norm(h)), float(np.linalg.norm(c))]
 
 
+def inference(case, threads):
+    """Layers one after the other, as `Network` runs them to predict."""
+    layers, lengths, workspace = build_layers(case), np.full(case.batch, case.steps), Workspace()
+    x = data(case)[0].reshape(-1, case.inputs)
+
+    def run():
+        batch, y = _core.Batch(lengths), x
+        for i, layer in enumerate(layers, 1):
+            y, h, _, _ = layer.run(
+                batch, y, sequence=i < len(layers), workspace=workspace, name=i, n_threads=threads
+            )  # fmt: skip
+        return h
+
+    return run, check_outputs(run())
+
+
+def step(case, threads):
+    """A stream of the runtime, from a model file."""
+    from lstmfast import LSTMRegressor, runtime
+
+    x = data(case)[0][0, 0]
+    regressor = LSTMRegressor((case.hidden,), max_iter=1).fit(np.zeros((2, 1, case.inputs), np.float32), [0.0, 1.0])
+    set_weights(regressor.layers_[0], weights(case)["layers"][0])
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "model.lstmfast")
+        regressor.save(path)
+        stream = runtime.load(path, n_jobs=threads).stream(1)
+    y = np.empty_like(stream.step(x))
+    stream.reset()
+    run = functools.partial(stream.step, x, out=y)
+    return run, check_steps(run, lambda: stream.state["h"][0])
+
+
 if __name__ == "__main__":
-    serve(lambda: f"lstmfast {lstmfast.__version__} ({_core.isa()})", {"training": training, "forward": forward})
+    serve(
+        lambda: f"lstmfast {lstmfast.__version__} ({_core.isa()})",
+        {"training": training, "forward": forward, "inference": inference, "step": step},
+    )
