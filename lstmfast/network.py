@@ -203,11 +203,9 @@ class Network:
                 )  # fmt: skip
         return result
 
-    def astype(self, dtype):
-        """This network, or a copy with its weights in another precision."""
-        if self.dtype == dtype:
-            return self
-        network = Network(**self.config | {"dtype": check_dtype(dtype).name})
+    def copy(self, dtype=None):
+        """A network of its own with these weights, in another precision if dtype is given."""
+        network = Network(**self.config | {"dtype": dtype or self.dtype})
         network.parameters[...] = self.parameters
         return network
 

@@ -65,7 +65,7 @@ def load(path, precision="float32", n_jobs=1):
         if network.dense[-1].output_size != decision.n_outputs:
             raise ValueError("the network does not have the outputs of the estimator")
         n_steps = fitted["n_features_in_"] if fitted["_input_kind"] == "2d" else None
-    return Model(network.astype(precision), decision, n_steps, n_threads)
+    return Model(network if network.dtype == precision else network.copy(precision), decision, n_steps, n_threads)
 
 
 class Model:

@@ -290,9 +290,7 @@ class RecurrentEstimator(BaseEstimator):
                     f"the weights to go on from belong to a network with {name}={there[name]}, not {value}; fit with "
                     "warm_start=False to start anew"
                 )
-        network = Network(**there | {"dtype": asked["dtype"]})
-        network.parameters[...] = self._network.parameters
-        return network
+        return self._network.copy(asked["dtype"])
 
     def _train(self, network, sequences, targets, weights, rng, history, max_iter, validation, going_on):
         optimizer = Optimizer(network, **{name: getattr(self, name) for name in _OPTIMIZER_ARGUMENTS})

@@ -153,6 +153,12 @@ class LSTM:
         """Features of an output step: H, or 2H if bidirectional."""
         return self.hidden_size * len(self.directions)
 
+    @property
+    def _padded_units(self):
+        """H, rounded up to whole vectors."""
+        lanes = _core.lanes(self.dtype == np.float64)
+        return -(-self.hidden_size // lanes) * lanes
+
     def __repr__(self):
         options = ", bidirectional=True" if self.bidirectional else ", reverse=True" if self.reverse else ""
         return f"LSTM({self.input_size}, {self.hidden_size}{options}, dtype={self.dtype.name!r})"
@@ -336,9 +342,7 @@ class LSTM:
         h, c : ndarrays of shape (n_directions, n, H), after each sequence's last step
         tape : Tape or None
         """
-        n, units = batch.n_rows, self.hidden_size
-        lanes = _core.lanes(self.dtype == np.float64)
-        padded = -(-units // lanes) * lanes
+        n, units, padded = batch.n_rows, self.hidden_size, self._padded_units
         saved = batch.n_steps if training else 0
 
         def take(part, *shape):
@@ -371,9 +375,7 @@ class LSTM:
         dy (n_steps, n_directions * H), dh and dc (n_directions, n, H) are the gradients of what `run` returned, each
         optional. Returns dx (n_steps, F) or None, dh0 and dc0 (n_directions, n, H) or None.
         """
-        batch, workspace, units = tape.batch, tape.workspace, self.hidden_size
-        lanes = _core.lanes(self.dtype == np.float64)
-        padded = -(-units // lanes) * lanes
+        batch, workspace, units, padded = tape.batch, tape.workspace, self.hidden_size, self._padded_units
 
         def take(part, *shape):
             return workspace.take((name, part), shape, self.dtype)
