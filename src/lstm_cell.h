@@ -10,17 +10,38 @@
 
 #include "simd.h"
 
-/* z: 4 vectors i f g o, replaced by the gates; c is written, h returned. */
-INLINE vec lstm_cell_forward(real *z, const real *c_prev, real *c) {
-    vec i = v_sigmoid(v_load(z)), f = v_sigmoid(v_load(z + VL));              /* (1) */
-    vec g = v_tanh(v_load(z + 2 * VL)), o = v_sigmoid(v_load(z + 3 * VL));
-    vec c_new = v_fma(f, v_load(c_prev), v_mul(i, g));                        /* (2) */
-    v_store(c, c_new);
-    v_store(z, i);
-    v_store(z + VL, f);
-    v_store(z + 2 * VL, g);
-    v_store(z + 3 * VL, o);
-    return v_mul(o, v_tanh(c_new));                                           /* (3) */
+/* For n vectors of units: z[j] are i f g o before their nonlinearity, c[j] and h[j] are written, and the gates where
+ * gates[j] says, unless it is NULL.
+ *
+ * A gate is a quotient, so is tanh: i g and o tanh(c) are each one quotient of products, and three divisions do for
+ * five. The limit of the arguments keeps these products finite. */
+INLINE void lstm_cell_forward(const int n, const real *const *z, const real *const *c_prev, real *const *c,
+                              real *const *gates, vec *h) {
+    const vec two = v_set(2);
+    vec below[3 * CELL_CHAINS], *i_below = below, *f_below = below + n, *o_below = below + 2 * n;
+    vec g_above[CELL_CHAINS], ig_below[CELL_CHAINS], f[CELL_CHAINS], c_above[CELL_CHAINS];
+    UNROLL for (int j = 0; j < n; j++) {
+        i_below[j] = v_load(z[j]), f_below[j] = v_load(z[j] + VL), o_below[j] = v_load(z[j] + 3 * VL);
+        g_above[j] = v_load(z[j] + 2 * VL);
+    }
+    v_exp_minus(3 * n, below, QUOTIENT_LIMIT, 1);                                                     /* (1) */
+    v_tanh_numerator(n, g_above, QUOTIENT_LIMIT);
+    UNROLL for (int j = 0; j < n; j++) ig_below[j] = v_reciprocal(v_mul(i_below[j], v_add(g_above[j], two)));
+    UNROLL for (int j = 0; j < n; j++) f[j] = v_reciprocal(f_below[j]);
+    UNROLL for (int j = 0; j < n; j++) {
+        c_above[j] = v_fma(f[j], v_load(c_prev[j]), v_mul(g_above[j], ig_below[j]));                  /* (2) */
+        v_store(c[j], c_above[j]);
+    }
+    v_tanh_numerator(n, c_above, QUOTIENT_LIMIT);
+    UNROLL for (int j = 0; j < n; j++) {
+        vec c_below = v_add(c_above[j], two), oc_below = v_reciprocal(v_mul(o_below[j], c_below));
+        h[j] = v_mul(c_above[j], oc_below);                                                           /* (3) */
+        if (!gates[j]) continue;
+        v_store(gates[j], v_mul(ig_below[j], v_add(g_above[j], two)));
+        v_store(gates[j] + VL, f[j]);
+        v_store(gates[j] + 2 * VL, v_mul(v_mul(ig_below[j], i_below[j]), g_above[j]));
+        v_store(gates[j] + 3 * VL, v_mul(oc_below, c_below));
+    }
 }
 
 /* gates: i f g o, replaced by the gradients of z; dc_carry: gradient of c from the step after, replaced by that of c_prev.

@@ -64,36 +64,89 @@ static void forward_begin(const recurrent_call *call, ptrdiff_t r) {
     for (ptrdiff_t u = 0; call->h_mask && u < units; u++) h[u] *= row_at(call->h_mask, r, units)[u];
 }
 
-/* The cell for one row and one block of units, z its products. */
-INLINE void forward_cell(const recurrent_call *call, const forward_row *place, ptrdiff_t block, real *z) {
-    ptrdiff_t unit = block * VL, lanes = call->n_units - unit;
-    vec h = lstm_cell_forward(z, place->c_prev + unit, place->c + unit);
-    if (place->gates) memcpy(row_at(place->gates, block * call->n_steps, 4 * VL), z, 4 * VL * sizeof(real));
-    if (place->y) v_store_lanes(place->y + unit, h, lanes);
-    if (place->h_mask) h = v_mul(h, v_load_lanes(place->h_mask + unit, lanes));
-    v_store_lanes(place->h + unit, h, lanes);
+/* The cells of n rows and one block of units, z their products; or with row_step 0, of n blocks of one row. */
+INLINE void forward_cells(const int n, const recurrent_call *call, const forward_row *row, ptrdiff_t row_step,
+                          ptrdiff_t block, ptrdiff_t block_step, const real *z) {
+    const real *zs[CELL_CHAINS], *c_prev[CELL_CHAINS];
+    real *c[CELL_CHAINS], *gates[CELL_CHAINS];
+    vec h[CELL_CHAINS];
+    UNROLL for (int j = 0; j < n; j++) {
+        const forward_row *place = row + j * row_step;
+        ptrdiff_t at = block + j * block_step;
+        zs[j] = z + j * 4 * VL, c_prev[j] = place->c_prev + at * VL, c[j] = place->c + at * VL;
+        gates[j] = call->gates ? row_at(place->gates, at * call->n_steps, 4 * VL) : NULL;
+    }
+    lstm_cell_forward(n, zs, c_prev, c, gates, h);
+    UNROLL for (int j = 0; j < n; j++) {
+        const forward_row *place = row + j * row_step;
+        ptrdiff_t unit = (block + j * block_step) * VL, lanes = call->n_units - unit;
+        if (place->y) v_store_lanes(place->y + unit, h[j], lanes);
+        if (place->h_mask) h[j] = v_mul(h[j], v_load_lanes(place->h_mask + unit, lanes));
+        v_store_lanes(place->h + unit, h[j], lanes);
+    }
+}
+static void forward_cells_1(const recurrent_call *call, const forward_row *row, ptrdiff_t row_step, ptrdiff_t block,
+                            ptrdiff_t block_step, const real *z) {
+    forward_cells(1, call, row, row_step, block, block_step, z);
+}
+static void forward_cells_2(const recurrent_call *call, const forward_row *row, ptrdiff_t row_step, ptrdiff_t block,
+                            ptrdiff_t block_step, const real *z) {
+    forward_cells(2, call, row, row_step, block, block_step, z);
+}
+#if CELL_CHAINS == 3
+static void forward_cells_3(const recurrent_call *call, const forward_row *row, ptrdiff_t row_step, ptrdiff_t block,
+                            ptrdiff_t block_step, const real *z) {
+    forward_cells(3, call, row, row_step, block, block_step, z);
+}
+#endif
+
+/* A tile of m rows, as evenly as possible: 4 rows are 2 + 2, not 3 + 1. */
+INLINE void forward_tile_cells(const recurrent_call *call, const forward_row *row, int m, ptrdiff_t block,
+                               const real *z) {
+    while (m > 0) {
+        int parts = (m + CELL_CHAINS - 1) / CELL_CHAINS, n = (m + parts - 1) / parts;
+        if (n == 1) forward_cells_1(call, row, 1, block, 0, z);
+        if (n == 2) forward_cells_2(call, row, 1, block, 0, z);
+#if CELL_CHAINS == 3
+        if (n == 3) forward_cells_3(call, row, 1, block, 0, z);
+#endif
+        row += n, z += n * 4 * VL, m -= n;
+    }
 }
 
-/* n rows, blocks [block, block_end) of units: products, then the cell. */
-static void forward_blocks(const recurrent_call *call, const forward_row *rows, ptrdiff_t n, ptrdiff_t block,
-                           ptrdiff_t block_end) {
-    const ptrdiff_t panel = 4 * VL * (1 + call->n_inputs + call->n_units);
-    ALIGNED real z[TILE_ROWS * 4 * VL];
-    for (; block < block_end; block++) {
+/* From the narrow gates of the last block of units (tile.h) to whole vectors. */
+static void spread_gates(const real *narrow, int nv, int m, ptrdiff_t n_units, real *z) {
+    for (ptrdiff_t i = 0; i < 4 * m; i++) v_store(z + i * VL, v_load_lanes(narrow + i * (nv * VL / 4), n_units));
+}
+
+/* n rows, blocks [begin, end) of units: products, then the cells. Weights that just miss fitting a cache are best read
+ * forth and back by turns: what was read last is still there. */
+static void forward_blocks(const recurrent_call *call, const forward_row *rows, ptrdiff_t n, ptrdiff_t begin,
+                           ptrdiff_t end, int backwards) {
+    const ptrdiff_t panel = 4 * VL * (1 + call->n_inputs + call->n_units), n_whole = call->n_units / VL;
+    ALIGNED real z[TILE_ROWS * 4 * VL], narrow[TILE_ROWS * 4 * VL];
+    for (ptrdiff_t done = 0, taken; done < end - begin; done += taken) {
+        ptrdiff_t block = backwards ? end - 1 - done : begin + done;
         const real *weights = row_at(call->weights, block, panel);
+        int nv = gate_vectors(call->n_units, block);
+        taken = 1;
         for (ptrdiff_t tile = 0; tile < n_tiles(n); tile++) {
-            const forward_row *place = rows + tile_begin(n, tile);
+            const forward_row *row = rows + tile_begin(n, tile);
             int m = (int)(tile_begin(n, tile + 1) - tile_begin(n, tile));
             operand a[2] = {{.n = call->n_inputs, .repeats = 1}, {.n = call->n_units, .repeats = 1}};
-            for (int r = 0; r < m; r++) a[0].row[r] = place[r].x, a[1].row[r] = place[r].h_prev;
-            if (n == 1 && block + 1 < block_end) {
-                product_pair(a, 2, weights, weights + panel, z);
-                forward_cell(call, place, block, z);
-                forward_cell(call, place, ++block, z + 4 * VL);
-                continue;
+            for (int r = 0; r < m; r++) a[0].row[r] = row[r].x, a[1].row[r] = row[r].h_prev;
+            if (n == 1 && done + 1 < end - begin && block < n_whole) {
+                ptrdiff_t other = backwards ? -1 : 1;
+                if (block + other < n_whole) {
+                    product_pair(a, 2, weights, weights + other * panel, z);
+                    forward_cells_2(call, row, 0, block, other, z);
+                    taken = 2;
+                    continue;
+                }
             }
-            PRODUCT[m - 1][3](a, 2, weights, z);
-            for (int r = 0; r < m; r++) forward_cell(call, place + r, block, z + r * 4 * VL);
+            PRODUCT[m - 1][nv - 1](a, 2, weights, nv == 4 ? z : narrow);
+            if (nv < 4) spread_gates(narrow, nv, m, call->n_units - block * VL, z);
+            forward_tile_cells(call, row, m, block, z);
         }
     }
 }
@@ -115,7 +168,7 @@ static void lstm_step(const recurrent_call *call, int now, ptrdiff_t row_begin, 
                                     .c_prev = c,
                                     .c = c};
         }
-        forward_blocks(call, rows, n, unit_begin / VL, ceil_div(unit_end, VL));
+        forward_blocks(call, rows, n, unit_begin / VL, ceil_div(unit_end, VL), now);
     }
 }
 
@@ -129,7 +182,7 @@ static void forward_rows(const recurrent_call *call, ptrdiff_t begin, ptrdiff_t 
     if (parties > 1) meet(place, parties);
     for (ptrdiff_t t = 0; (n = alive(call, begin, end, t)) > 0; t++) {
         for (ptrdiff_t r = 0; r < n; r++) forward_places(call, t, begin + r, rows + r);
-        forward_blocks(call, rows, n, unit_begin / VL, ceil_div(unit_end, VL));
+        forward_blocks(call, rows, n, unit_begin / VL, ceil_div(unit_end, VL), t & 1);
         for (ptrdiff_t r = 0; r < n; r++)
             if (t + 1 == call->lengths[begin + r])
                 memcpy(row_at(call->c, begin + r, units) + unit_begin, rows[r].c + unit_begin,

@@ -22,40 +22,52 @@
 #define UNROLL
 #else
 #define INLINE static inline __attribute__((always_inline, unused))
-#define UNROLL _Pragma("GCC unroll 8")
+#define UNROLL _Pragma("GCC unroll 16")
 #endif
 
+#define COUNT(array) ((int)(sizeof(array) / sizeof((array)[0])))
 #define ALIGNED _Alignas(64) /* no vector straddles two cache lines */
 
 #ifdef LSTMFAST_F64
 typedef double real;
+#define REAL_SIZE 8
 typedef uint64_t real_bits;
 #define MANTISSA_BITS 52
 /* 1.5 * 2^52 + 1023: adding it rounds to an integer and leaves that integer, biased, in the lowest bits. */
 #define ROUND_MAGIC 6755399441056767.0
 #define EXP_LIMIT 700.0
+#define QUOTIENT_LIMIT 350.0 /* (e^350)^2 is finite, and so is its reciprocal */
 #define LN2_HIGH 6.93145751953125e-1
 #define LN2_LOW 1.42860682030941723212e-6
-/* (e^r - 1 - r) / r^2 on |r| <= ln(2) / 2, least maximum relative error of e^r - 1: 1.9e-17. */
-#define EXP_DEGREE 9
-#define EXP_COEFFICIENTS                                                                                        \
-    0.500000000000000535, 0.16666666666666599488, 0.041666666666575449447, 0.0083333333333827003857,            \
-        0.0013888888931882868623, 0.00019841269734322517387, 0.000024801504964995821553,                        \
-        2.7557393551927331424e-6, 2.7626141896694898672e-7, 2.5058276738906091972e-8
+/* e^-r and (e^2r - 1) / r on |r| <= ln(2) / 2, least maximum relative error: 1.9e-17. */
+#define EXP_COEFFICIENTS \
+    1.0, -1.0, 0.5000000000000006, -0.166666666666666, 0.04166666666657545, -0.0083333333333827, \
+        0.0013888888931882868, -0.00019841269734322518, 2.480150496499582e-05, -2.7557393551927333e-06, \
+        2.76261418966949e-07, -2.5058276738906092e-08
+#define EXPM1_COEFFICIENTS \
+    2.0, 2.000000000000002, 1.333333333333328, 0.6666666666652072, 0.2666666666682464, 0.08888888916405036, \
+        0.025396825259932823, 0.00634918527103893, 0.0014109385498586795, 0.0002828916930221558, \
+        5.1319350761279676e-05
 #else
 typedef float real;
+#define REAL_SIZE 4
 typedef uint32_t real_bits;
 #define MANTISSA_BITS 23
 #define ROUND_MAGIC 12583039.0f /* 1.5 * 2^23 + 127 */
 #define EXP_LIMIT 80.0f
+#define QUOTIENT_LIMIT 43.0f
 #define LN2_HIGH 0.693359375f
 #define LN2_LOW -2.12194440054690583e-4f
-/* As above, 1.4e-8. */
-#define EXP_DEGREE 4
-#define EXP_COEFFICIENTS                                                                                        \
-    0.49999998151609532898f, 0.16666543586578555676f, 0.041667200748147506052f, 0.0083665238657237476043f,      \
-        0.0013882460398337105394f
+/* As above, 7.3e-8 and 1.4e-8. */
+#define EXP_COEFFICIENTS \
+    1.0f, -1.0000001354942729f, 0.49999012227694628f, -0.16666730090064305f, 0.041910925258212481f, \
+        -0.0083375017361181167f
+#define EXPM1_COEFFICIENTS \
+    2.0f, 1.9999999260643813f, 1.3333234869262844f, 0.6666752119703601f, 0.2677287637031599f, \
+        0.08884774654935748f
 #endif
+
+#define LOG2_E ((real)1.44269504088896340736)
 
 #define PASTE3_(a, b, c) a##b##c
 #define PASTE3(a, b, c) PASTE3_(a, b, c)
@@ -81,18 +93,20 @@ typedef uint32_t real_bits;
 #define X86_TO_BITS(a) PASTE3(X86_PREFIX, PASTE3(castpd, _si, X86_WIDTH), )(a)
 #define X86_FROM_BITS(a) PASTE3(X86_PREFIX, PASTE3(castsi, X86_WIDTH, _pd), )(a)
 typedef PASTE3(__m, X86_WIDTH, d) vec;
+#define X86_MASK __mmask8
 #else
 #define X86(op) PASTE3(X86_PREFIX, op, _ps)
 #define X86_SHIFT(a, n) PASTE3(X86_PREFIX, slli, _epi32)(a, n)
 #define X86_TO_BITS(a) PASTE3(X86_PREFIX, PASTE3(castps, _si, X86_WIDTH), )(a)
 #define X86_FROM_BITS(a) PASTE3(X86_PREFIX, PASTE3(castsi, X86_WIDTH, _ps), )(a)
 typedef PASTE3(__m, X86_WIDTH, ) vec;
+#define X86_MASK __mmask16
 #endif
-#define VL ((int)(X86_WIDTH / 8 / sizeof(real)))
+#define VL (X86_WIDTH / 8 / REAL_SIZE)
 #if defined(LSTMFAST_AVX512)
-#define TILE_ROWS 6 /* 6 rows x 4 vectors = 24 accumulators of 32 registers */
+#define REGISTERS 32
 #else
-#define TILE_ROWS 3 /* 12 accumulators of 16 registers */
+#define REGISTERS 16
 #endif
 
 INLINE vec v_load(const real *p) { return X86(loadu)(p); }
@@ -111,13 +125,19 @@ INLINE vec v_fma(vec a, vec b, vec c) {
 }
 /* The hardware returns its second operand where either is NaN: with the limit first, NaN passes through. */
 INLINE vec v_clamp(vec a, real low, real high) { return X86(max)(v_set(low), X86(min)(v_set(high), a)); }
+/* AVX-512's division blocks its port for 16 cycles; one Newton step on the 14-bit reciprocal, then one on the quotient,
+ * are instructions that pipeline. */
+INLINE vec v_reciprocal(vec b) {
+#if defined(LSTMFAST_AVX512) && !defined(LSTMFAST_F64)
+    vec r = _mm512_rcp14_ps(b);
+    return _mm512_fmadd_ps(_mm512_fnmadd_ps(b, r, v_set(1)), r, r);
+#else
+    return X86(div)(v_set(1), b);
+#endif
+}
 INLINE vec v_divide(vec a, vec b) {
 #if defined(LSTMFAST_AVX512) && !defined(LSTMFAST_F64)
-    /* One Newton step on the 14-bit reciprocal, then one on the quotient: 5 instructions that pipeline, where
-     * dividing 16 lanes blocks its port for 16 cycles (8 of every 10 cycles of a cell's pointwise step). */
-    vec r = _mm512_rcp14_ps(b);
-    r = _mm512_fmadd_ps(_mm512_fnmadd_ps(b, r, v_set(1)), r, r);
-    vec q = v_mul(a, r);
+    vec r = v_reciprocal(b), q = v_mul(a, r);
     return _mm512_fmadd_ps(_mm512_fnmadd_ps(b, q, a), r, q);
 #else
     return X86(div)(a, b);
@@ -140,8 +160,8 @@ typedef float64x2_t vec;
 #define NEON_SHIFT(a) vreinterpretq_f32_u32(vshlq_n_u32(vreinterpretq_u32_f32(a), MANTISSA_BITS))
 typedef float32x4_t vec;
 #endif
-#define VL ((int)(16 / sizeof(real)))
-#define TILE_ROWS 6
+#define VL (16 / REAL_SIZE)
+#define REGISTERS 32
 
 INLINE vec v_load(const real *p) { return NEON(ld1)(p); }
 INLINE void v_store(real *p, vec a) { NEON(st1)(p, a); }
@@ -151,15 +171,16 @@ INLINE vec v_sub(vec a, vec b) { return NEON(sub)(a, b); }
 INLINE vec v_mul(vec a, vec b) { return NEON(mul)(a, b); }
 INLINE vec v_fma(vec a, vec b, vec c) { return NEON(fma)(c, a, b); }
 INLINE vec v_clamp(vec a, real low, real high) { return NEON(max)(v_set(low), NEON(min)(v_set(high), a)); }
+INLINE vec v_reciprocal(vec b) { return NEON(div)(v_set(1), b); }
 INLINE vec v_divide(vec a, vec b) { return NEON(div)(a, b); }
 INLINE vec v_to_exponent(vec a) { return NEON_SHIFT(a); }
 
 #else
 /* ---- any other machine: lanes in an array, which compilers vectorise as they can ---- */
-#define VL ((int)(16 / sizeof(real)))
-#define TILE_ROWS 3
+#define VL (16 / REAL_SIZE)
+#define REGISTERS 16
 typedef struct {
-    real lane[16 / sizeof(real)];
+    real lane[VL];
 } vec;
 #define EACH_LANE(expression)                                                                                   \
     vec out;                                                                                                    \
@@ -176,6 +197,7 @@ INLINE vec v_fma(vec a, vec b, vec c) { return v_add(v_mul(a, b), c); }
 INLINE vec v_clamp(vec a, real low, real high) {
     EACH_LANE(a.lane[j] < low ? low : a.lane[j] > high ? high : a.lane[j]);
 }
+INLINE vec v_reciprocal(vec b) { EACH_LANE(1 / b.lane[j]); }
 INLINE vec v_divide(vec a, vec b) { EACH_LANE(a.lane[j] / b.lane[j]); }
 INLINE vec v_to_exponent(vec a) {
     vec out;
@@ -191,52 +213,95 @@ INLINE vec v_to_exponent(vec a) {
 
 /* ---- from here on, one source for all ---- */
 
-/* The first n lanes of a vector, when an array ends before the vector does. */
+#if REGISTERS == 32
+#define TILE_ROWS 6  /* rows of the product: 6 x 4 vectors = 24 accumulators */
+#define CELL_CHAINS 3 /* cells that run side by side: 9 sigmoids at once; a cell took 57 cycles so, 70 alone (AVX-512) */
+#else
+#define TILE_ROWS 3
+#define CELL_CHAINS 2
+#endif
+
+/* The first n lanes of a vector, when an array ends before the vector does; the others are 0. */
 INLINE vec v_load_lanes(const real *p, ptrdiff_t n) {
     if (n >= VL) return v_load(p);
-    real lanes[64 / sizeof(real)] = {0};
+#ifdef LSTMFAST_AVX512
+    return X86(maskz_loadu)((X86_MASK)((1u << n) - 1), p);
+#else
+    real lanes[VL] = {0};
     for (ptrdiff_t j = 0; j < n; j++) lanes[j] = p[j];
     return v_load(lanes);
+#endif
 }
 INLINE void v_store_lanes(real *p, vec a, ptrdiff_t n) {
     if (n >= VL) {
         v_store(p, a);
         return;
     }
-    real lanes[64 / sizeof(real)];
+#ifdef LSTMFAST_AVX512
+    X86(mask_storeu)(p, (X86_MASK)((1u << n) - 1), a);
+#else
+    real lanes[VL];
     v_store(lanes, a);
     for (ptrdiff_t j = 0; j < n; j++) p[j] = lanes[j];
+#endif
 }
 
-/* e^x - 1 = (e^r - 1) 2^n + (2^n - 1) with x = n ln 2 + r, |r| <= ln(2) / 2 (Cody & Waite 1980). No step cancels, so
- * tanh keeps its relative accuracy near 0. Arguments are clamped to +-EXP_LIMIT, where 2^n is still a normal number. */
-INLINE void v_exp_parts(vec x, vec *power, vec *small) {
-    static const real coefficients[EXP_DEGREE + 1] = {EXP_COEFFICIENTS};
-    x = v_clamp(x, -EXP_LIMIT, EXP_LIMIT);
-    vec shifted = v_fma(x, v_set((real)1.44269504088896340736), v_set(ROUND_MAGIC));
-    vec n = v_sub(shifted, v_set(ROUND_MAGIC));
-    vec r = v_fma(n, v_set(-LN2_LOW), v_fma(n, v_set(-LN2_HIGH), x));
-    vec q = v_set(coefficients[EXP_DEGREE]);
-    UNROLL for (int k = EXP_DEGREE - 1; k >= 0; k--) q = v_fma(q, r, v_set(coefficients[k]));
-    *power = v_to_exponent(shifted);
-    *small = v_fma(q, v_mul(r, r), r);
+/* The functions below work on n vectors at a time, statement by statement: a chain of dependent instructions leaves most
+ * of a core idle, and its window is too short to find the next chain by itself. */
+
+/* x becomes sum_k coefficients[k] x^k. */
+INLINE void v_polynomials(const int n, vec *x, const real *coefficients, const int degree) {
+    vec sum[3 * CELL_CHAINS];
+    UNROLL for (int j = 0; j < n; j++) sum[j] = v_set(coefficients[degree]);
+    UNROLL for (int k = degree - 1; k >= 0; k--)
+        UNROLL for (int j = 0; j < n; j++) sum[j] = v_fma(sum[j], x[j], v_set(coefficients[k]));
+    UNROLL for (int j = 0; j < n; j++) x[j] = sum[j];
 }
+
+/* x = r + m ln(2) / scale for the integer m nearest to x scale / ln 2; x becomes r and power 2^m. x is clamped to
+ * +-limit first, where 2^m is still a normal number (Cody & Waite 1980). */
+INLINE void v_reduce(const int n, vec *x, real scale, real limit, vec *power) {
+    UNROLL for (int j = 0; j < n; j++) x[j] = v_clamp(x[j], -limit, limit);
+    UNROLL for (int j = 0; j < n; j++) power[j] = v_fma(x[j], v_set(scale * LOG2_E), v_set(ROUND_MAGIC));
+    UNROLL for (int j = 0; j < n; j++) {
+        vec m = v_sub(power[j], v_set(ROUND_MAGIC));
+        x[j] = v_fma(m, v_set(-LN2_LOW / scale), v_fma(m, v_set(-LN2_HIGH / scale), x[j]));
+    }
+    UNROLL for (int j = 0; j < n; j++) power[j] = v_to_exponent(power[j]);
+}
+
+/* x becomes e^-x + plus. */
+INLINE void v_exp_minus(const int n, vec *x, real limit, real plus) {
+    static const real coefficients[] = {EXP_COEFFICIENTS};
+    vec power[3 * CELL_CHAINS];
+    v_reduce(n, x, -1, limit, power);
+    v_polynomials(n, x, coefficients, COUNT(coefficients) - 1);
+    UNROLL for (int j = 0; j < n; j++) x[j] = v_fma(power[j], x[j], v_set(plus));
+}
+
+/* x becomes e^2x - 1, which with 2 more is e^2x + 1: tanh x is their quotient. From e^2r - 1 it is
+ * 2^m (e^2r - 1) + (2^m - 1): nothing cancels, so tanh keeps its relative accuracy near 0. */
+INLINE void v_tanh_numerator(const int n, vec *x, real limit) {
+    static const real coefficients[] = {EXPM1_COEFFICIENTS};
+    vec power[3 * CELL_CHAINS], r[3 * CELL_CHAINS];
+    v_reduce(n, x, 2, limit / 2, power);
+    UNROLL for (int j = 0; j < n; j++) r[j] = x[j];
+    v_polynomials(n, x, coefficients, COUNT(coefficients) - 1);
+    UNROLL for (int j = 0; j < n; j++) x[j] = v_fma(power[j], v_mul(x[j], r[j]), v_sub(power[j], v_set(1)));
+}
+
 INLINE vec v_exp(vec x) {
-    vec power, small;
-    v_exp_parts(x, &power, &small);
-    return v_fma(power, small, power);
+    x = v_sub(v_set(0), x);
+    v_exp_minus(1, &x, EXP_LIMIT, 0);
+    return x;
 }
 /* 1 / (1 + e^-x) */
 INLINE vec v_sigmoid(vec x) {
-    vec power, small;
-    v_exp_parts(v_sub(v_set(0), x), &power, &small);
-    return v_divide(v_set(1), v_add(v_fma(power, small, power), v_set(1)));
+    v_exp_minus(1, &x, EXP_LIMIT, 1);
+    return v_divide(v_set(1), x);
 }
-/* (e^2x - 1) / (e^2x + 1) */
 INLINE vec v_tanh(vec x) {
-    vec power, small;
-    v_exp_parts(v_add(x, x), &power, &small);
-    vec e = v_fma(power, small, v_sub(power, v_set(1)));
-    return v_divide(e, v_add(e, v_set(2)));
+    v_tanh_numerator(1, &x, EXP_LIMIT);
+    return v_divide(x, v_add(x, v_set(2)));
 }
 #endif

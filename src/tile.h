@@ -153,16 +153,22 @@ static void pack_columns(const void *matrix, ptrdiff_t row_stride, ptrdiff_t col
     }
 }
 
-/* The 4 gates of VL units, side by side: [block of units][bias, then k over inputs and hidden][gate][VL]. */
+/* The 4 gates of VL units, side by side: [block of units][bias, then k over inputs and hidden][gate][VL].
+ * In the last block, gates are as many quarters of a vector wide as its units need: 4 gates of 2 units, or of a quarter
+ * of VL, are 1 vector and not 4. */
+INLINE int gate_vectors(ptrdiff_t n_units, ptrdiff_t block) {
+    return (int)ceil_div(4 * min_size(VL, n_units - block * VL), VL);
+}
 static ptrdiff_t packed_gates_size(ptrdiff_t n_inputs, ptrdiff_t n_units) {
-    return 4 * padded(n_units) * (1 + n_inputs + n_units);
+    ptrdiff_t whole = (n_units - 1) / VL;
+    return (4 * whole + gate_vectors(n_units, whole)) * VL * (1 + n_inputs + n_units);
 }
 INLINE real *pack_gate_row(const real *row, ptrdiff_t first, ptrdiff_t n_units, real *out) {
-    ptrdiff_t n = min_size(VL, n_units - first);
-    for (int gate = 0; gate < 4; gate++, out += VL) {
+    ptrdiff_t n = min_size(VL, n_units - first), width = gate_vectors(n_units, first / VL) * VL / 4;
+    for (int gate = 0; gate < 4; gate++, out += width) {
         const real *units = row + gate * n_units + first;
         for (ptrdiff_t j = 0; j < n; j++) out[j] = units[j];
-        for (ptrdiff_t j = n; j < VL; j++) out[j] = 0;
+        for (ptrdiff_t j = n; j < width; j++) out[j] = 0;
     }
     return out;
 }
