@@ -7,6 +7,7 @@ import numpy as np
 N_CLASSES = 10
 LEARNING_RATE = 1e-3
 CLIP_NORM = 1.0
+LENGTH_SPREAD = 0.55  # standard deviation of the logarithm of ragged sequences' lengths
 
 
 @dataclass(frozen=True)
@@ -29,11 +30,17 @@ class Case:
     def parse(cls, text):
         """The case that "B,T,I,H", "B,T,I,H,bidirectional" or "B,T,I,H,layers=2" stands for."""
         *sizes, last = text.split(",")
+        options = {}
         if last == "bidirectional":
-            return cls(*map(int, sizes), bidirectional=True)
-        if last.startswith("layers="):
-            return cls(*map(int, sizes), layers=int(last.removeprefix("layers=")))
-        return cls(*map(int, sizes), int(last))
+            options["bidirectional"] = True
+        elif last.startswith("layers="):
+            options["layers"] = int(last.removeprefix("layers="))
+        else:
+            sizes.append(last)
+        sizes = [int(size) for size in sizes]
+        if len(sizes) != 4 or min(*sizes, options.get("layers", 1)) < 1:
+            raise ValueError(f"four sizes above 0, then perhaps bidirectional or layers=N: {text!r} is no case")
+        return cls(*sizes, **options)
 
     def __str__(self):
         text = f"{self.batch},{self.steps},{self.inputs},{self.hidden}"
@@ -52,15 +59,28 @@ class Case:
         return [self.inputs] + [self.directions * self.hidden] * (self.layers - 1)
 
 
-def forward_flops(case):
-    """Gate products of all steps, x W + h U; an addition and a multiplication count as two."""
+def lengths(case):
+    """Steps of each sequence where a task's sequences are ragged: log-normal, the longest has all the case's steps.
+
+    Of 64 sequences the mean is a third of the longest.
+    """
+    drawn = np.random.default_rng(7).lognormal(0, LENGTH_SPREAD, case.batch)
+    return np.maximum(1, np.round(case.steps * drawn / drawn.max())).astype(np.int64)
+
+
+def forward_flops(case, n_steps=None):
+    """Gate products of all steps, x W + h U; an addition and a multiplication count as two.
+
+    n_steps: of all sequences together, where they are ragged.
+    """
     per_step = sum(size + case.hidden for size in case.input_sizes) * case.directions * 4 * case.hidden
-    return 2 * case.batch * case.steps * per_step
+    return 2 * (n_steps or case.batch * case.steps) * per_step
 
 
-def training_flops(case):
+def training_flops(case, n_steps=None):
     """Forward; weight gradients, as many again; dh from the gates' gradients. The inputs need no gradient."""
-    return 2 * forward_flops(case) + 2 * case.batch * case.steps * case.hidden * 4 * case.hidden
+    n_steps = n_steps or case.batch * case.steps
+    return 2 * forward_flops(case, n_steps) + 2 * n_steps * case.hidden * 4 * case.hidden
 
 
 @dataclass(frozen=True)
@@ -77,12 +97,14 @@ class Task:
         Threads, unless the command line says otherwise. Peers are tried with one thread too.
     flops : callable
         Floating-point operations of a case.
-    cases, more_cases : tuples of Case
-        Measured always; with --more only.
+    cases, more_cases, quick_cases : tuples of Case
+        Measured; with --more too; with --quick instead, if there are any.
     own_choice : bool
         Whether lstmfast is tried with one thread too, as its peers are.
     short : bool
         Whether times are given in microseconds, not milliseconds.
+    stacked : bool
+        Whether a case may have several layers, or two directions.
     extra_modules : dict
         By library: a module that this task needs besides those of `compare.LIBRARIES`.
     """
@@ -93,8 +115,10 @@ class Task:
     flops: object
     cases: tuple
     more_cases: tuple = ()
+    quick_cases: tuple = ()
     own_choice: bool = False
     short: bool = False
+    stacked: bool = False
     extra_modules: dict = field(default_factory=dict)
 
 
@@ -103,17 +127,33 @@ def _cases(text):
 
 
 _ALL = ("lstmfast", "torch", "onnxruntime", "openvino", "jax", "tensorflow")
+_TRAINING = ("lstmfast", "torch", "jax", "tensorflow")
 _SQUARE = Case(64, 100, 64, 128)
+_A_TRAINING_STEP = (
+    "forward, cross-entropy of 10 classes on the last step's output, backward, clipping of the global gradient norm, "
+    "Adam. float32."
+)
+_RAGGED = (
+    "sequences of log-normal lengths, the longest of T steps, the mean about a third of it; operations are counted "
+    "of real steps only. Peers get them padded or packed, sorted where that suits them, before the clock starts"
+)
 
 TASKS = {
     "training": Task(
-        "One training step on one batch: forward, cross-entropy of 10 classes on the last step's output, backward, "
-        "clipping of the global gradient norm, Adam. float32.",
-        libraries=("lstmfast", "torch"),
+        f"One training step on one batch: {_A_TRAINING_STEP}",
+        libraries=_TRAINING,
         threads=2,
         flops=training_flops,
         cases=_cases("32,50,8,32 32,100,16,64 64,100,16,64 64,100,64,128 64,100,64,256 256,50,16,128"),
         more_cases=_cases("128,100,64,512"),
+        quick_cases=_cases("32,50,8,32 64,100,16,64 64,100,64,128"),
+    ),
+    "ragged-training": Task(
+        f"One training step on one batch of {_RAGGED}: {_A_TRAINING_STEP}",
+        libraries=_TRAINING,
+        threads=2,
+        flops=lambda case: training_flops(case, int(lengths(case).sum())),
+        cases=_cases("64,200,16,64"),
     ),
     "forward": Task(
         "One LSTM layer forward, gates included. float32.",
@@ -136,6 +176,17 @@ TASKS = {
             "1,1000,4,64 1,50,32,512 2,100,16,128 4,60,40,96 8,64,24,200 13,77,17,129 16,60,128,300 100,28,28,64 "
             "128,100,32,128 500,20,10,50 3,100,10,20,bidirectional 24,50,9,80,layers=3"
         ),
+        quick_cases=_cases("1,100,16,128 64,100,16,64 64,100,64,128"),
+        own_choice=True,
+        short=True,
+        stacked=True,
+    ),
+    "ragged-inference": Task(
+        f"An LSTM layer on {_RAGGED}, lstmfast the list of arrays; from zero states to the last outputs. float32.",
+        libraries=_ALL,
+        threads=2,
+        flops=lambda case: forward_flops(case, int(lengths(case).sum())),
+        cases=_cases("64,200,16,64"),
         own_choice=True,
         short=True,
     ),
@@ -175,7 +226,7 @@ def weights(case):
 
 
 def data(case):
-    """x (B, T, I) and labels (B,)."""
+    """x (B, T, I) and labels (B,). Of ragged sequences the steps past their `lengths` are padding."""
     rng = np.random.default_rng(2)
     x = rng.standard_normal((case.batch, case.steps, case.inputs), dtype=np.float32)
     return x, rng.integers(0, N_CLASSES, case.batch)

@@ -12,13 +12,31 @@ from pathlib import Path
 
 from .load import OtherLoad
 
-ROOT = Path(__file__).parents[2]
+HERE = Path(__file__).parent
+# Runs a worker in any interpreter, with this folder as its package "peers": nothing else that is installed beside
+# lstmfast comes onto its path.
+START = """
+import runpy, sys, types
+peers = sys.modules["peers"] = types.ModuleType("peers")
+peers.__path__ = [sys.argv.pop(1)]
+runpy.run_module("peers." + sys.argv.pop(1), run_name="__main__", alter_sys=True)
+"""
+SAFE_PATH = {"PYTHONSAFEPATH": "1"}  # a folder "torch" where this is called is not PyTorch
 # Each library's name and the modules it cannot do without; its worker is worker_NAME.py.
 LIBRARIES = {
     "sgemm": ("numpy",), "lstmfast": ("lstmfast",), "torch": ("torch",), "onnxruntime": ("onnxruntime", "onnx"),
     "openvino": ("openvino", "onnx"), "jax": ("jax",), "tensorflow": ("tensorflow",),
 }  # fmt: skip
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+# What keeps whom from wider vectors; ISA names as lstmfast's. ONNX Runtime's kernels ask the processor alone.
+ISA_VARIABLES = {
+    "avx2": {
+        "LSTMFAST_ISA": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "DNNL_MAX_CPU_ISA": "AVX2",
+        "ATEN_CPU_CAPABILITY": "avx2", "MKL_ENABLE_INSTRUCTIONS": "AVX2", "OPENBLAS_CORETYPE": "Haswell",
+        "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_max_isa=AVX2".strip(),
+    },
+}  # fmt: skip
+UNLIMITED = ("onnxruntime",)
 # OpenBLAS's and OpenMP's threads wait for more work in a loop for about a tenth of a second before they sleep.
 PAUSE = 0.15
 TOLERANCE = 1e-4
@@ -40,13 +58,15 @@ class Worker:
         Its threads.
     python : str
         Path of the interpreter that has the library.
+    isa : str, optional
+        A key of `ISA_VARIABLES`.
     """
 
-    def __init__(self, library, threads, python):
+    def __init__(self, library, threads, python, isa=None):
         self.library, self.threads = library, threads
+        variables = dict.fromkeys(THREAD_VARIABLES, str(threads)) | ISA_VARIABLES.get(isa, {}) | SAFE_PATH
         self.process = subprocess.Popen(
-            [python, "-m", f"{__package__}.worker_{library}", str(threads)],
-            cwd=ROOT, env={**os.environ, **dict.fromkeys(THREAD_VARIABLES, str(threads))},
+            [python, "-c", START, str(HERE), f"worker_{library}", str(threads)], env={**os.environ, **variables},
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
 
@@ -72,12 +92,14 @@ class Result:
     """One case: by (library, threads), round medians in seconds, and which way was fastest where there are several.
 
     disturbed: how many turns other processes disturbed.
+    memory: by library, bytes at the peak above the idle process, where known.
     """
 
     case: object
     seconds: dict = field(default_factory=dict)
     ways: dict = field(default_factory=dict)
     disturbed: int = 0
+    memory: dict = field(default_factory=dict)
 
     def median(self, *key):
         """Seconds."""
@@ -92,7 +114,7 @@ class Result:
         return self.median(library, self.best_threads(library))
 
 
-def start_workers(task, threads, pythons):
+def start_workers(task, threads, pythons, isa=None):
     """Workers of a task's libraries, a dict by (library, threads), and the module that each of the others lacks.
 
     lstmfast runs with `threads`; the peers and the yardstick with one thread too; lstmfast if the task says so.
@@ -106,7 +128,7 @@ def start_workers(task, threads, pythons):
                 missing[library] = lacking
                 continue
             for n in sorted({threads} if library == "lstmfast" and not task.own_choice else {1, threads}):
-                workers[library, n] = Worker(library, n, python)
+                workers[library, n] = Worker(library, n, python, isa)
     except BaseException:
         close(workers)
         raise
@@ -121,7 +143,7 @@ def close(workers):
 
 def _importable(python, module):
     code = "import importlib.util, sys; sys.exit(importlib.util.find_spec(sys.argv[1]) is None)"
-    return subprocess.run([python, "-c", code, module], cwd=ROOT).returncode == 0
+    return subprocess.run([python, "-c", code, module], env={**os.environ, **SAFE_PATH}).returncode == 0
 
 
 def prepare(workers, task, case):
@@ -204,4 +226,6 @@ def measure(workers, task, case, rounds, stopwatch):
             median, disturbed = stopwatch.turn(worker)
             result.seconds[key].append(median)
             result.disturbed += disturbed
+    for library in {key[0]: None for key in workers if key[0] != "sgemm"}:
+        result.memory[library] = workers[library, result.best_threads(library)].ask("memory")
     return result

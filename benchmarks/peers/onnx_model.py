@@ -9,10 +9,11 @@ OPSET = 17  # LSTM has been the same since 14, apart from types
 GATE_ORDER = (0, 3, 1, 2)  # i, o, f, g
 
 
-def build(case, *, state=False):
+def build(case, *, state=False, ragged=False):
     """The model's bytes. Input "x" (T, B, I), output "h" (directions, B, H): the top layer's last output.
 
-    With `state`, for one layer: inputs "h0" and "c0", output "c", all shaped like "h".
+    With `state`, for one layer: inputs "h0" and "c0", output "c", all shaped like "h". With `ragged`: input "lengths",
+    int32 (B,).
     """
     nodes, constants, y = [], [], "x"
     for i, directions in enumerate(weights(case)["layers"]):
@@ -25,7 +26,7 @@ def build(case, *, state=False):
         is_top = i == case.layers - 1
         nodes.append(
             helper.make_node(
-                "LSTM", [y, *arrays, *(["", "h0", "c0"] if state else [])],
+                "LSTM", [y, *arrays, "lengths" if ragged else "", *(["h0", "c0"] if state else [])],
                 ["", "h", *(["c"] if state else [])] if is_top else [f"y{i}"],
                 hidden_size=case.hidden, direction="bidirectional" if case.bidirectional else "forward",
             )
@@ -37,12 +38,13 @@ def build(case, *, state=False):
             nodes.append(helper.make_node("Reshape", [f"by_row{i}", f"shape{i}"], [f"joined{i}"]))
             y = f"joined{i}"
 
-    def value(name, *shape):
-        return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+    def value(name, *shape, kind=TensorProto.FLOAT):
+        return helper.make_tensor_value_info(name, kind, shape)
 
     h_shape = (case.directions, case.batch, case.hidden)
     graph = helper.make_graph(
         nodes, "lstm", [value("x", case.steps, case.batch, case.inputs),
+                        *([value("lengths", case.batch, kind=TensorProto.INT32)] if ragged else []),
                         *(value(name, *h_shape) for name in (("h0", "c0") if state else ()))],
         [value(name, *h_shape) for name in (("h", "c") if state else ("h",))], constants,
     )  # fmt: skip

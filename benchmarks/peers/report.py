@@ -5,6 +5,7 @@ import platform
 import statistics
 from pathlib import Path
 
+from .compare import UNLIMITED
 from .worker_sgemm import FLOPS as SGEMM_FLOPS
 
 
@@ -76,6 +77,26 @@ def settings(results, task):
             row.append(f"{n}, {way}" if way else str(n))
         rows.append(row)
     return _markdown(rows)
+
+
+def memory(results, task):
+    """Peak memory by library, MB; None where it is not known."""
+    libraries = [library for library in task.libraries if results[0].memory.get(library) is not None]
+    if not libraries:
+        return None
+    rows = [["peak memory, MB", *libraries]]
+    rows += [[str(result.case), *(_digits(result.memory[name] / 1e6) for name in libraries)] for result in results]
+    return f"Peak memory of a case above the idle process, MB:\n\n{_markdown(rows)}"
+
+
+def limits(isa, libraries):
+    """Who keeps to an instruction set and who does not; None without one."""
+    if isa is None:
+        return None
+    free = [library for library in libraries if library in UNLIMITED]
+    limited = ", ".join(library for library in libraries if library not in UNLIMITED)
+    text = f"Limited to {isa}: {limited}."
+    return f"{text} NOT limited, as there is no switch for it: {', '.join(free)}." if free else text
 
 
 def _markdown(rows):

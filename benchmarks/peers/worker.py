@@ -8,12 +8,14 @@ import json
 import os
 import sys
 import time
+from functools import partial
 from itertools import repeat
 from statistics import median
 
 import numpy as np
 
 from .cases import Case
+from .memory import peak_rise
 
 MIN_CALLS = 5
 WARM_UP_SECONDS = 0.05
@@ -33,25 +35,38 @@ def serve(describe, tasks):
     tasks : dict of callables
         Each takes a `Case` and the number of threads; it returns a callable without arguments, which is what will be
         timed, and a list of floats, in which all libraries must agree. Or, where a library has several ways to do it,
-        a dict of such pairs by name; the fastest is timed.
+        a dict by name of callables that return such pairs; the fastest is timed.
     """
     threads = int(sys.argv[1])
     # Whatever a library prints goes to stderr.
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    ways = call = None
+
+    def builders(case):
+        """By name, what builds each way."""
+        found = task(case, threads)
+        return found if isinstance(found, dict) else {"": lambda: found}
+
+    def build(case, way):
+        """What is timed, anew."""
+        return builders(case)[way]()[0]
+
+    task = case = way = ways = call = None
     for line in sys.stdin:
         request = json.loads(line)
         if request["do"] == "describe":
             answer = describe()
         elif request["do"] == "prepare":
             ways = call = None  # free the last case's memory first
-            ways = tasks[request["task"]](Case(**request["case"]), threads)
-            ways = ways if isinstance(ways, dict) else {"": ways}
+            task, case = tasks[request["task"]], Case(**request["case"])
+            ways = {name: builder() for name, builder in builders(case).items()}
             answer = {name: values for name, (_, values) in ways.items()}
         elif request["do"] == "choose":
-            answer = fastest({name: call for name, (call, _) in ways.items()})
-            call, ways = ways[answer][0], None
+            answer = way = fastest({name: call for name, (call, _) in ways.items()})
+            call, ways = ways[way][0], None
+        elif request["do"] == "memory":
+            call = None
+            answer = peak_rise(partial(build, case, way))
         else:
             answer = time_calls(call, request["seconds"])
         print(json.dumps(answer), file=answers, flush=True)

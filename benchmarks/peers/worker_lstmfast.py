@@ -10,12 +10,12 @@ import lstmfast
 from lstmfast import _core
 from lstmfast.layers import LSTM
 from lstmfast.losses import SoftmaxCrossEntropy
-from lstmfast.network import Network
+from lstmfast.network import Network, prediction_batches
 from lstmfast.optimizers import Optimizer
 from lstmfast.sequences import check_sequences
 from lstmfast.workspace import Workspace
 
-from .cases import CLIP_NORM, LEARNING_RATE, N_CLASSES, data, weights
+from .cases import CLIP_NORM, LEARNING_RATE, N_CLASSES, data, lengths, weights
 from .worker import check_outputs, check_steps, check_training, serve
 
 
@@ -34,7 +34,22 @@ def build_layers(case):
     return layers
 
 
+def ragged(case):
+    """The list of sequences (T_i, I)."""
+    return [x[:n].copy() for x, n in zip(data(case)[0], lengths(case), strict=True)]
+
+
 def training(case, threads):
+    """Sequences of one length."""
+    return train(case, data(case)[0], threads)
+
+
+def ragged_training(case, threads):
+    """A list of sequences, checked and joined once, as `fit` does."""
+    return train(case, ragged(case), threads)
+
+
+def train(case, x, threads):
     """What `lstmfast.training.Trainer` does with each batch."""
     network = Network(case.inputs, (case.hidden,), N_CLASSES)
     given, head = weights(case), network.dense[0]
@@ -44,7 +59,7 @@ def training(case, threads):
         network, solver="adam", alpha=0.0, l1_ratio=0.0, clip_norm=CLIP_NORM, momentum=0.9, nesterovs_momentum=True,
         beta_1=0.9, beta_2=0.999, epsilon=1e-8,
     )  # fmt: skip
-    x, labels = data(case)
+    _, labels = data(case)
     sequences, rows = check_sequences(x, dtype=np.float32), np.arange(case.batch)
     loss, shares = SoftmaxCrossEntropy(), np.full(case.batch, 1 / case.batch, np.float32)
     workspace = Workspace()
@@ -91,6 +106,24 @@ def inference(case, threads):
     return run, check_outputs(run())
 
 
+def ragged_inference(case, threads):
+    """From the list of arrays to outputs in its order, as `predict` does: check, join, sort."""
+    (layer,), x, workspace = build_layers(case), ragged(case), Workspace()
+    result = np.empty((case.batch, case.hidden), np.float32)
+
+    def run():
+        sequences = check_sequences(x, dtype=np.float32)
+        for rows, batch in prediction_batches(sequences):
+            _, h, _, _ = layer.run(
+                batch, sequences.steps, x_first=sequences.offsets[rows], sequence=False, workspace=workspace,
+                n_threads=threads,
+            )  # fmt: skip
+            result[rows] = h[0]
+        return result
+
+    return run, check_outputs(run())
+
+
 def step(case, threads):
     """A stream of the runtime, from a model file."""
     from lstmfast import LSTMRegressor, runtime
@@ -111,5 +144,12 @@ def step(case, threads):
 if __name__ == "__main__":
     serve(
         lambda: f"lstmfast {lstmfast.__version__} ({_core.isa()})",
-        {"training": training, "forward": forward, "inference": inference, "step": step},
+        {
+            "training": training,
+            "ragged-training": ragged_training,
+            "forward": forward,
+            "inference": inference,
+            "ragged-inference": ragged_inference,
+            "step": step,
+        },
     )

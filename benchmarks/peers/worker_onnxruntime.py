@@ -5,7 +5,7 @@ from itertools import cycle
 import numpy as np
 import onnxruntime
 
-from .cases import data
+from .cases import data, lengths
 from .onnx_model import build
 from .worker import check_outputs, check_steps, serve
 
@@ -44,8 +44,20 @@ def time_major(case):
 
 def inference(case, threads):
     """LSTM operators."""
-    session, h = start_session(build(case), threads), empty(case)
-    binding = bind(session, {"x": time_major(case)}, {"h": h})
+    return infer(case, start_session(build(case), threads), {"x": time_major(case)})
+
+
+def ragged_inference(case, threads):
+    """Padded, the operator's own lengths."""
+    n_steps = onnxruntime.OrtValue.ortvalue_from_numpy(lengths(case).astype(np.int32))
+    session = start_session(build(case, ragged=True), threads)
+    return infer(case, session, {"x": time_major(case), "lengths": n_steps})
+
+
+def infer(case, session, inputs):
+    """A run of a model."""
+    h = empty(case)
+    binding = bind(session, inputs, {"h": h})
 
     def run():
         session.run_with_iobinding(binding)
@@ -75,4 +87,7 @@ def step(case, threads):
 
 
 if __name__ == "__main__":
-    serve(lambda: f"ONNX Runtime {onnxruntime.__version__}", {"inference": inference, "step": step})
+    serve(
+        lambda: f"ONNX Runtime {onnxruntime.__version__}",
+        {"inference": inference, "ragged-inference": ragged_inference, "step": step},
+    )

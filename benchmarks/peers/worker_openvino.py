@@ -1,11 +1,12 @@
 """OpenVINO's worker."""
 
+from functools import partial
 from itertools import cycle
 
 import numpy as np
 import openvino
 
-from .cases import data
+from .cases import data, lengths
 from .onnx_model import build
 from .worker import check_outputs, check_steps, serve
 
@@ -40,8 +41,20 @@ def time_major(case):
 
 def inference(case, threads):
     """LSTM operators."""
-    x, h = time_major(case), zeros(case)
-    request = bind(compile_model(build(case), threads), {"x": x, "h": h})
+    return infer_or_start(case, compile_model(build(case), threads), {"x": time_major(case)})
+
+
+def ragged_inference(case, threads):
+    """Padded, the operator's own lengths."""
+    n_steps = openvino.Tensor(lengths(case).astype(np.int32))
+    compiled = compile_model(build(case, ragged=True), threads)
+    return infer_or_start(case, compiled, {"x": time_major(case), "lengths": n_steps})
+
+
+def infer_or_start(case, compiled, inputs):
+    """Two ways to call a model."""
+    h = zeros(case)
+    request = bind(compiled, {**inputs, "h": h})
 
     def infer():
         request.infer(share_outputs=True)
@@ -50,12 +63,12 @@ def inference(case, threads):
         request.start_async()
         request.wait()
 
-    ways = {}
-    for name, run in {"infer": infer, "start_async, wait": start_and_wait}.items():
+    def way(run):
         h.data[...] = 0
         run()
-        ways[name] = run, check_outputs(h.data)
-    return ways
+        return run, check_outputs(h.data)
+
+    return {"infer": lambda: way(infer), "start_async, wait": lambda: way(start_and_wait)}
 
 
 def step(case, threads):
@@ -85,8 +98,11 @@ def step(case, threads):
 
         return run, check_steps(counted, lambda: states[turns[0] % 2][0].data)
 
-    return {way: stepper(way) for way in ("infer", "start_async, wait")}
+    return {way: partial(stepper, way) for way in ("infer", "start_async, wait")}
 
 
 if __name__ == "__main__":
-    serve(lambda: f"OpenVINO {openvino.__version__.split('-')[0]}", {"inference": inference, "step": step})
+    serve(
+        lambda: f"OpenVINO {openvino.__version__.split('-')[0]}",
+        {"inference": inference, "ragged-inference": ragged_inference, "step": step},
+    )

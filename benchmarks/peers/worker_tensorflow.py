@@ -2,6 +2,7 @@
 
 import os
 import sys
+from functools import partial
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ["CUDA_VISIBLE_DEVICES"] = ""
@@ -11,8 +12,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from .cases import data, weights
-from .worker import check_outputs, check_steps, serve
+from .cases import CLIP_NORM, LEARNING_RATE, N_CLASSES, data, lengths, weights
+from .worker import check_outputs, check_steps, check_training, serve
 
 tf.config.threading.set_intra_op_parallelism_threads(int(sys.argv[1]))
 tf.config.threading.set_inter_op_parallelism_threads(1)
@@ -39,6 +40,49 @@ def keras_layers(case):
         layer.set_weights([array for arrays in directions for array in arrays.values()])
         layers.append(layer)
     return layers
+
+
+def real_steps(case):
+    """(B, T): whether a step is no padding."""
+    return tf.constant(np.arange(case.steps) < lengths(case)[:, None])
+
+
+def training(case, threads):
+    """Keras, with and without XLA."""
+    return train(case)
+
+
+def ragged_training(case, threads):
+    """The same, padded, with a mask."""
+    return train(case, real_steps(case))
+
+
+def train(case, *mask):
+    """One function for all of a step."""
+    x, labels = (tf.constant(array) for array in data(case))
+
+    def build(jit):
+        (layer,), given, head = keras_layers(case), weights(case), keras.layers.Dense(N_CLASSES)
+        head.build((case.batch, case.hidden))
+        head.set_weights([given["head_weight"], given["head_bias"]])
+        variables = layer.trainable_variables + head.trainable_variables
+        optimizer = keras.optimizers.Adam(LEARNING_RATE, epsilon=1e-8)
+        optimizer.build(variables)
+
+        def update(x, labels, mask=None):
+            with tf.GradientTape() as tape:
+                z = head(layer(x, mask=mask))
+                loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, z))
+            gradients = tape.gradient(loss, [variable.value for variable in variables])
+            gradients, norm = tf.clip_by_global_norm(gradients, CLIP_NORM)
+            optimizer.apply(gradients, variables)
+            return loss, norm
+
+        call = compiled(update, jit, x, labels, *mask)
+        step = partial(call, x, labels, *mask)
+        return step, check_training(step)
+
+    return {"Keras": partial(build, False), "Keras, XLA": partial(build, True)}
 
 
 def block_direction(given, x, backward):
@@ -71,14 +115,26 @@ def inference(case, threads):
                 return tf.concat([h[-1] for h in y], 1)
             x = tf.concat([y[0], *(tf.reverse(h, [0]) for h in y[1:])], 2)
 
-    functions = {
-        "Keras": (compiled(by_keras, False, batch_major), batch_major),
-        "Keras, XLA": (compiled(by_keras, True, batch_major), batch_major),
-        "BlockLSTMV2": (compiled(by_block, False, time_major), time_major),
-    }
+    def way(function, jit, x):
+        call = compiled(function, jit, x)
+        return partial(call, x), check_outputs(call(x).numpy())
+
     return {
-        name: (lambda call=call, x=x: call(x), check_outputs(call(x).numpy())) for name, (call, x) in functions.items()
+        "Keras": partial(way, by_keras, False, batch_major),
+        "Keras, XLA": partial(way, by_keras, True, batch_major),
+        "BlockLSTMV2": partial(way, by_block, False, time_major),
     }
+
+
+def ragged_inference(case, threads):
+    """Keras with and without XLA, padded, with a mask."""
+    (layer,), x, mask = keras_layers(case), tf.constant(data(case)[0]), real_steps(case)
+
+    def way(jit):
+        call = compiled(lambda x, mask: layer(x, mask=mask), jit, x, mask)
+        return partial(call, x, mask), check_outputs(call(x, mask).numpy())
+
+    return {"Keras": partial(way, False), "Keras, XLA": partial(way, True)}
 
 
 def step(case, threads):
@@ -115,11 +171,17 @@ def step(case, threads):
         return run, check_steps(run, lambda: h.numpy())
 
     return {
-        "Keras": stepper(by_keras, False),
-        "Keras, XLA": stepper(by_keras, True),
-        "LSTMBlockCell": stepper(by_block, False),
+        "Keras": partial(stepper, by_keras, False),
+        "Keras, XLA": partial(stepper, by_keras, True),
+        "LSTMBlockCell": partial(stepper, by_block, False),
     }
 
 
 if __name__ == "__main__":
-    serve(lambda: f"TensorFlow {tf.__version__}", {"inference": inference, "step": step})
+    serve(
+        lambda: f"TensorFlow {tf.__version__}",
+        {
+            "training": training, "ragged-training": ragged_training, "inference": inference,
+            "ragged-inference": ragged_inference, "step": step,
+        },
+    )  # fmt: skip

@@ -1,11 +1,13 @@
 """PyTorch's worker."""
 
 import warnings
+from functools import cached_property
 
+import numpy as np
 import torch
 from torch import nn
 
-from .cases import CLIP_NORM, LEARNING_RATE, N_CLASSES, data, weights
+from .cases import CLIP_NORM, LEARNING_RATE, N_CLASSES, data, lengths, weights
 from .worker import check_outputs, check_steps, check_training, serve
 
 
@@ -29,10 +31,85 @@ def build_lstm(case, *, batch_first):
     return lstm
 
 
+def without_onednn(call):
+    """The same with PyTorch's own kernels."""
+
+    def run(*arguments):
+        torch._C._set_mkldnn_enabled(False)
+        result = call(*arguments)
+        torch._C._set_mkldnn_enabled(True)
+        return result
+
+    return run
+
+
+def last_h(lstm, x):
+    """h (B, H) after the last step."""
+    return lstm(x)[1][0][-1]
+
+
+class Sorted:
+    """A case's ragged sequences, longest first, and h (B, H) after the last step of each."""
+
+    def __init__(self, case):
+        x, labels = data(case)
+        self.order = np.argsort(-lengths(case), kind="stable")
+        self.padded = torch.from_numpy(x[self.order]).transpose(0, 1).contiguous()
+        self.labels, self.n_steps = (torch.from_numpy(array[self.order]) for array in (labels, lengths(case)))
+        self.last, self.rows = self.n_steps - 1, torch.arange(case.batch)
+
+    @cached_property
+    def packed(self):
+        """The steps without the padding."""
+        return nn.utils.rnn.pack_padded_sequence(self.padded, self.n_steps)
+
+    def by_packing(self, lstm, x):
+        """nn.LSTM knows the lengths."""
+        return last_h(lstm, x)
+
+    def by_padding(self, lstm, x):
+        """All steps, also those past the ends."""
+        y, _ = lstm(x)
+        return y[self.last, self.rows]
+
+
 def training(case, threads):
-    """nn.LSTM, nn.Linear, fused Adam."""
+    """nn.LSTM, batch-major."""
     torch.set_num_threads(threads)
-    lstm, head = build_lstm(case, batch_first=True), nn.Linear(case.hidden, N_CLASSES)
+    x, labels = (torch.from_numpy(array) for array in data(case))
+
+    def build():
+        return train(case, last_h, build_lstm(case, batch_first=True), x, labels)
+
+    return {"nn.LSTM": lambda: checked(build()), "nn.LSTM without oneDNN": lambda: checked(without_onednn(build()))}
+
+
+def ragged_training(case, threads):
+    """Packed beforehand, and padded."""
+    torch.set_num_threads(threads)
+    given = Sorted(case)
+
+    def packed():
+        return train(case, given.by_packing, build_lstm(case, batch_first=False), given.packed, given.labels)
+
+    def padded():
+        return train(case, given.by_padding, build_lstm(case, batch_first=False), given.padded, given.labels)
+
+    return {
+        "packed": lambda: checked(packed()),
+        "padded": lambda: checked(padded()),
+        "padded, without oneDNN": lambda: checked(without_onednn(padded())),
+    }
+
+
+def checked(step):
+    """A training step and what its first ones give."""
+    return step, check_training(step)
+
+
+def train(case, outputs, lstm, x, labels):
+    """A training step with nn.Linear and fused Adam; `outputs(lstm, x)` are the head's inputs."""
+    head = nn.Linear(case.hidden, N_CLASSES)
     # The second bias is redundant. Held at zero it leaves the network that the others train.
     lstm.bias_hh_l0.requires_grad_(False)
     given = weights(case)
@@ -42,18 +119,16 @@ def training(case, threads):
     parameters = [p for p in (*lstm.parameters(), *head.parameters()) if p.requires_grad]
     optimizer = torch.optim.Adam(parameters, lr=LEARNING_RATE, fused=True)
     criterion = nn.CrossEntropyLoss()
-    x, labels = (torch.from_numpy(array) for array in data(case))
 
     def step():
         optimizer.zero_grad(set_to_none=True)
-        _, (h, _) = lstm(x)
-        loss = criterion(head(h[-1]), labels)
+        loss = criterion(head(outputs(lstm, x)), labels)
         loss.backward()
         norm = nn.utils.clip_grad_norm_(parameters, CLIP_NORM, foreach=True)
         optimizer.step()
         return loss.detach(), norm
 
-    return step, check_training(step)
+    return step
 
 
 _inference_mode = torch.inference_mode()
@@ -76,27 +151,36 @@ def trace(module, arguments):
     return traced
 
 
-def without_onednn(call):
-    """The same with PyTorch's own kernels."""
-
-    def run(*arguments):
-        torch._C._set_mkldnn_enabled(False)
-        result = call(*arguments)
-        torch._C._set_mkldnn_enabled(True)
-        return result
-
-    return run
-
-
 def inference(case, threads):
     """nn.LSTM, time-major, as it copies less."""
     infer_only(threads)
     lstm = build_lstm(case, batch_first=False)
     x = torch.from_numpy(data(case)[0]).transpose(0, 1).contiguous()
-    calls = {"nn.LSTM": lstm, "traced nn.LSTM": trace(lstm, (x,)), "nn.LSTM without oneDNN": without_onednn(lstm)}
+
+    def way(call):
+        return (lambda: call(x)), check_outputs(call(x)[1][0][-case.directions :])
+
     return {
-        name: (lambda call=call: call(x), check_outputs(call(x)[1][0][-case.directions :]))
-        for name, call in calls.items()
+        "nn.LSTM": lambda: way(lstm),
+        "traced nn.LSTM": lambda: way(trace(lstm, (x,))),
+        "nn.LSTM without oneDNN": lambda: way(without_onednn(lstm)),
+    }
+
+
+def ragged_inference(case, threads):
+    """Packed beforehand, and padded; outputs stay sorted."""
+    infer_only(threads)
+    given = Sorted(case)
+    back = np.argsort(given.order)
+
+    def way(outputs, lstm, x):
+        return (lambda: outputs(lstm, x)), check_outputs(outputs(lstm, x)[back])
+
+    lstm = build_lstm(case, batch_first=False)
+    return {
+        "packed": lambda: way(given.by_packing, lstm, given.packed),
+        "padded": lambda: way(given.by_padding, lstm, given.padded),
+        "padded, without oneDNN": lambda: way(without_onednn(given.by_padding), lstm, given.padded),
     }
 
 
@@ -135,14 +219,10 @@ def step(case, threads):
     given, lstm = weights(case)["layers"][0][0], build_lstm(case, batch_first=False)
     x = torch.from_numpy(data(case)[0][:, 0])
     zeros = torch.zeros(case.batch, case.hidden)
-    own, cell = OneProduct(given), Cell(case, given)
-    calls = {
-        "traced LSTMCell": (trace(cell, (x, zeros, zeros)), x, zeros),
-        "traced cell, one product": (trace(own, (x, zeros, zeros)), x, zeros),
-        "LSTMCell": (cell, x, zeros),
-        "nn.LSTM": (lambda x, h, c: lstm(x, (h, c))[1], x[None], zeros[None]),
-        "nn.LSTM without oneDNN": (without_onednn(lambda x, h, c: lstm(x, (h, c))[1]), x[None], zeros[None]),
-    }
+    cell = Cell(case, given)
+
+    def one_of_lstm(x, h, c):
+        return lstm(x, (h, c))[1]
 
     def stepper(call, x, zeros):
         h, c = zeros, zeros
@@ -153,8 +233,20 @@ def step(case, threads):
 
         return run, check_steps(run, lambda: h)
 
-    return {name: stepper(*call) for name, call in calls.items()}
+    return {
+        "traced LSTMCell": lambda: stepper(trace(cell, (x, zeros, zeros)), x, zeros),
+        "traced cell, one product": lambda: stepper(trace(OneProduct(given), (x, zeros, zeros)), x, zeros),
+        "LSTMCell": lambda: stepper(cell, x, zeros),
+        "nn.LSTM": lambda: stepper(one_of_lstm, x[None], zeros[None]),
+        "nn.LSTM without oneDNN": lambda: stepper(without_onednn(one_of_lstm), x[None], zeros[None]),
+    }
 
 
 if __name__ == "__main__":
-    serve(lambda: f"PyTorch {torch.__version__}", {"training": training, "inference": inference, "step": step})
+    serve(
+        lambda: f"PyTorch {torch.__version__}",
+        {
+            "training": training, "ragged-training": ragged_training, "inference": inference,
+            "ragged-inference": ragged_inference, "step": step,
+        },
+    )  # fmt: skip
