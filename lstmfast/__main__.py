@@ -1,6 +1,8 @@
-"""Command line: ``lstmfast demo``."""
+"""Command line: ``lstmfast demo``, ``lstmfast bench``."""
 
 import argparse
+import importlib
+import importlib.util
 import sys
 import tempfile
 import time
@@ -62,6 +64,15 @@ def demo(arguments):
     return 0 if same else 1
 
 
+def bench_module():
+    """The command line of the comparison with other libraries: in a checkout it lies in benchmarks/peers."""
+    import lstmfast
+
+    if importlib.util.find_spec("lstmfast.peers") is None:
+        lstmfast.__path__.append(str(Path(__file__).parents[1] / "benchmarks"))
+    return importlib.import_module("lstmfast.peers.command")
+
+
 def main(argv=None):
     """Run the command line; returns the exit code."""
     parser = argparse.ArgumentParser("lstmfast", description="LSTM networks for CPUs.")
@@ -76,6 +87,16 @@ def main(argv=None):
     )
     command.add_argument("--out", metavar="FILE", help="keep the trained model in this file")
     command.set_defaults(run=demo)
+    bench = bench_module()
+    command = commands.add_parser(
+        "bench",
+        help="time it on this machine, beside the other libraries that are installed",
+        description="Time lstmfast on this machine, beside the other libraries that are installed: each in a process "
+        "of its own, in turns, once they agree in what they compute. The table is Markdown; without any other library "
+        "it shows lstmfast beside NumPy's matrix product (sgemm).",
+    )
+    bench.add_arguments(command, quick=True)
+    command.set_defaults(run=bench.run)
     arguments = parser.parse_args(argv)
     return arguments.run(arguments)
 

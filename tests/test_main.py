@@ -39,12 +39,55 @@ def test_version(capsys):
     assert capsys.readouterr().out == f"lstmfast {lstmfast.__version__}\n"
 
 
-@pytest.mark.parametrize("arguments", [[], ["dance"], ["demo", "--seed", "one"], ["demo", "--colour"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["dance"],
+        ["demo", "--seed", "one"],
+        ["demo", "--colour"],
+        ["bench", "dance"],
+        ["bench", "--case", "1,2"],
+        ["bench", "--case", "1,2,3,0"],
+        ["bench", "--rounds", "0"],
+        ["bench", "--python", "torch=/no/such/program"],
+        ["bench", "training", "--case", "1,2,3,4,layers=2"],
+    ],
+)
 def test_bad_usage_is_exit_code_2(arguments, capsys):
     with pytest.raises(SystemExit) as stop:
         main(arguments)
     assert stop.value.code == 2
     assert "usage: lstmfast" in capsys.readouterr().err
+
+
+def test_bench_help_names_the_tasks_and_options(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["bench", "--help"])
+    assert stop.value.code == 0
+    shown = capsys.readouterr().out
+    assert all(word in shown for word in ("inference", "ragged-training", "--quick", "--isa", "--python"))
+
+
+def test_bench_compares_with_the_matrix_product(tmp_path):
+    # The task "forward" takes no other library, whatever is installed.
+    options = ["--case", "2,5,3,4", "--threads", "1", "--rounds", "1", "--seconds", "0.01", "--patience", "0"]
+    command = [sys.executable, "-m", "lstmfast", "bench", "forward", *options, "--out", str(tmp_path / "table.md")]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    header = next(line for line in result.stdout.splitlines() if line.startswith("| B,T,I,H"))
+    assert "lstmfast GFLOP/s" in header
+    assert "sgemm GFLOP/s" in header
+    assert "\n| 2,5,3,4 | " in result.stdout
+    assert (tmp_path / "table.md").read_text() == result.stdout
+    assert "case 1 of 1" in result.stderr
+
+
+def test_bench_says_what_it_did_not_find(capfd):
+    assert main(["bench", "step", "--case", "1,1,2,3", "--check", "--threads", "1"]) == 0
+    shown = capfd.readouterr()
+    for library in ("torch", "onnxruntime", "openvino", "jax", "tensorflow"):
+        assert (f"{library} (module " in shown.err) != (f"1,1,2,3: {library}" in shown.out)
+    assert "All agree" in shown.out
 
 
 def test_runs_as_a_module():

@@ -143,19 +143,20 @@ def measure(workers, arguments, cases, threads):
         print(f"case {number} of {len(cases)}: {case} ...", file=sys.stderr)
         results.append(compare.measure(workers, arguments.task, case, arguments.rounds, stopwatch))
     counts = f"(1 or {threads})" if threads > 1 else "(1)"
+    unlimited = compare.UNLIMITED if arguments.isa else ()
     whose = "each library" if task.own_choice else f"lstmfast with {threads} threads, each peer"
     parts = [
         task.about,
         f"{report.describe_machine()}. {', '.join(versions.values())}.",
-        report.limits(arguments.isa, versions),
+        report.limits(arguments.isa, versions, unlimited),
         f"{'Microseconds' if task.short else 'Milliseconds'}: median (lowest .. highest) of the medians of "
         f"{arguments.rounds} interleaved rounds, {whose} with the number of threads {counts} and the way that suit it "
         "best. "
         f"Turns in which other processes took more than {TOLERATED:.0%} of a CPU: "
         f"{sum(result.disturbed for result in results)} of {arguments.rounds * len(workers) * len(cases)}.",
-        report.table(results, task, threads),
+        report.table(results, task, threads, unlimited),
         report.settings(results, task),
         report.memory(results, task),
-        report.summary(results),
+        report.summary(results, unlimited),
     ]
     return "\n\n".join(part for part in parts if part)

@@ -28,12 +28,15 @@ LIBRARIES = {
     "openvino": ("openvino", "onnx"), "jax": ("jax",), "tensorflow": ("tensorflow",),
 }  # fmt: skip
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-# What keeps whom from wider vectors; ISA names as lstmfast's. ONNX Runtime's kernels ask the processor alone.
+# What keeps whom from wider vectors. XLA's newest kernels for products (YNN) have no switch but to be left out; then
+# oneDNN's serve. ONNX Runtime's kernels ask the processor alone.
 ISA_VARIABLES = {
     "avx2": {
         "LSTMFAST_ISA": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "DNNL_MAX_CPU_ISA": "AVX2",
         "ATEN_CPU_CAPABILITY": "avx2", "MKL_ENABLE_INSTRUCTIONS": "AVX2", "OPENBLAS_CORETYPE": "Haswell",
-        "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_max_isa=AVX2".strip(),
+        "XLA_FLAGS": " ".join(
+            [os.environ.get("XLA_FLAGS", ""), "--xla_cpu_max_isa=AVX2", "--xla_cpu_experimental_ynn_fusion_type="]
+        ),
     },
 }  # fmt: skip
 UNLIMITED = ("onnxruntime",)

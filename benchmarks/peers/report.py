@@ -5,7 +5,6 @@ import platform
 import statistics
 from pathlib import Path
 
-from .compare import UNLIMITED
 from .worker_sgemm import FLOPS as SGEMM_FLOPS
 
 
@@ -34,7 +33,7 @@ def rate(flops, seconds):
     return flops / seconds / 1e9
 
 
-def table(results, task, threads):
+def table(results, task, threads, unlimited=()):
     """A row a case.
 
     Parameters
@@ -43,13 +42,15 @@ def table(results, task, threads):
     task : cases.Task
     threads : int
         As many as a library may use.
+    unlimited : tuple of str
+        Peers that are shown, but not compared with.
     """
     keys, unit = results[0].seconds, 1e-6 if task.short else 1e-3
     libraries = [library for library in task.libraries if any(library == key[0] for key in keys)]
     own = "lstmfast" in libraries
-    compared = own and len(libraries) > 1
+    compared = ratio(results[0], unlimited) is not None
     counts = sorted(n for library, n in keys if library == "sgemm")
-    header = ["B,T,I,H", *libraries, *(["best peer / lstmfast"] if compared else [])]
+    header = ["B,T,I,H", *libraries, *([f"{_best_peer(unlimited)} / lstmfast"] if compared else [])]
     header += [*(["lstmfast GFLOP/s"] if own else []), *(f"sgemm GFLOP/s, threads: {n}" for n in counts)]
     header += ["share of sgemm"] if own else []
     rows = [header]
@@ -57,7 +58,7 @@ def table(results, task, threads):
         row = [str(result.case)]
         row += [timing(result.seconds[library, result.best_threads(library)], unit) for library in libraries]
         sgemm = {n: rate(SGEMM_FLOPS, result.median("sgemm", n)) for n in counts}
-        row += [f"{ratio(result):.2f}"] if compared else []
+        row += [f"{ratio(result, unlimited):.2f}"] if compared else []
         reached = rate(task.flops(result.case), result.best("lstmfast")) if own else None
         row += [*([f"{reached:.3g}"] if own else []), *(f"{sgemm[n]:.0f}" for n in counts)]
         row += [f"{reached / sgemm[threads]:.0%}"] if own else []
@@ -89,31 +90,35 @@ def memory(results, task):
     return f"Peak memory of a case above the idle process, MB:\n\n{_markdown(rows)}"
 
 
-def limits(isa, libraries):
+def limits(isa, libraries, unlimited):
     """Who keeps to an instruction set and who does not; None without one."""
     if isa is None:
         return None
-    free = [library for library in libraries if library in UNLIMITED]
-    limited = ", ".join(library for library in libraries if library not in UNLIMITED)
-    text = f"Limited to {isa}: {limited}."
-    return f"{text} NOT limited, as there is no switch for it: {', '.join(free)}." if free else text
+    free = [library for library in libraries if library in unlimited]
+    text = f"Limited to {isa}: {', '.join(library for library in libraries if library not in free)}."
+    return f"{text} NOT limited, for want of a switch, and not compared with: {', '.join(free)}." if free else text
 
 
 def _markdown(rows):
     return "\n".join(f"| {' | '.join(row)} |" for row in [rows[0], ["---"] * len(rows[0]), *rows[1:]])
 
 
-def ratio(result):
+def _best_peer(unlimited):
+    return "best limited peer" if unlimited else "best peer"
+
+
+def ratio(result, unlimited=()):
     """The best peer's time over lstmfast's; None without either."""
-    peers = {library for library, _ in result.seconds} - {"sgemm", "lstmfast"}
+    peers = {library for library, _ in result.seconds} - {"sgemm", "lstmfast", *unlimited}
     if not peers or not any(library == "lstmfast" for library, _ in result.seconds):
         return None
     return min(map(result.best, peers)) / result.best("lstmfast")
 
 
-def summary(results):
+def summary(results, unlimited=()):
     """Geometric mean of the best peer's time over lstmfast's; None without a peer."""
-    ratios = [ratio(result) for result in results]
+    ratios = [ratio(result, unlimited) for result in results]
     if None in ratios:
         return None
-    return f"Best peer / lstmfast: geometric mean {statistics.geometric_mean(ratios):.2f}, lowest {min(ratios):.2f}."
+    means = f"geometric mean {statistics.geometric_mean(ratios):.2f}, lowest {min(ratios):.2f}"
+    return f"{_best_peer(unlimited).capitalize()} / lstmfast: {means}."
