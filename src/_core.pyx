@@ -39,6 +39,7 @@ cdef extern from "kernels.h" nogil:
         void *h
         void *c
         void *h_steps
+        Py_ssize_t h_stride
         void *c_steps
         void *gates
         const void *dy

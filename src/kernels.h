@@ -33,7 +33,8 @@ typedef struct {
     ptrdiff_t y_stride;
     const int64_t *y_first;   /* (N,) also for dy and dx */
     void *h, *c;              /* (N, H) after each row's last step */
-    void *h_steps;            /* h_prev as the product sees it: (S, H) time-major; without gates (2, N, H) */
+    void *h_steps;            /* h_prev as the product sees it: (S, H) time-major; without gates (2 N, H) */
+    ptrdiff_t h_stride;       /* from row to row of h_steps */
     void *c_steps;            /* (N + S, Hp): c0, then c time-major; without gates (N, Hp) */
     void *gates;              /* (Hp / VL, S, 4, VL) i f g o; backward overwrites it with their gradients; optional */
     /* backward; a gradient has the layout of what it belongs to */

@@ -43,20 +43,20 @@ static void forward_places(const recurrent_call *call, ptrdiff_t t, ptrdiff_t r,
         place->gates = row_at(call->gates, slot, 4 * VL);
         place->c_prev = row_at(call->c_steps, before + r, padded_units);
         place->c = row_at(call->c_steps, call->n_rows + slot, padded_units);
-        place->h_prev = row_at(call->h_steps, slot, units);
-        place->h = last ? row_at(call->h, r, units) : row_at(call->h_steps, (ptrdiff_t)call->step_base[t + 1] + r, units);
+        place->h_prev = row_at(call->h_steps, slot, call->h_stride);
+        place->h = last ? row_at(call->h, r, units) : row_at(call->h_steps, (ptrdiff_t)call->step_base[t + 1] + r, call->h_stride);
     } else {
         place->gates = NULL;
         place->c = row_at(call->c_steps, r, padded_units);
         place->c_prev = place->c;
-        place->h_prev = row_at(call->h_steps, (t & 1) * call->n_rows + r, units);
-        place->h = last ? row_at(call->h, r, units) : row_at(call->h_steps, (~t & 1) * call->n_rows + r, units);
+        place->h_prev = row_at(call->h_steps, (t & 1) * call->n_rows + r, call->h_stride);
+        place->h = last ? row_at(call->h, r, units) : row_at(call->h_steps, (~t & 1) * call->n_rows + r, call->h_stride);
     }
 }
 
 static void forward_begin(const recurrent_call *call, ptrdiff_t r) {
     ptrdiff_t units = call->n_units;
-    real *h = row_at(call->h_steps, r, units), *c = row_at(call->c_steps, r, padded(units));
+    real *h = row_at(call->h_steps, r, call->h_stride), *c = row_at(call->c_steps, r, padded(units));
     memset(h, 0, (size_t)units * sizeof(real));
     memset(c, 0, (size_t)padded(units) * sizeof(real));
     if (call->h0) memcpy(h, row_at(call->h0, r, units), (size_t)units * sizeof(real));
@@ -163,8 +163,8 @@ static void lstm_step(const recurrent_call *call, int now, ptrdiff_t row_begin, 
             ptrdiff_t r = begin + i;
             real *c = row_at(call->c_steps, r, padded(call->n_units));
             rows[i] = (forward_row){.x = row_at(call->x, r, call->x_stride),
-                                    .h_prev = row_at(call->h_steps, now * call->n_rows + r, call->n_units),
-                                    .h = row_at(call->h_steps, !now * call->n_rows + r, call->n_units),
+                                    .h_prev = row_at(call->h_steps, now * call->n_rows + r, call->h_stride),
+                                    .h = row_at(call->h_steps, !now * call->n_rows + r, call->h_stride),
                                     .c_prev = c,
                                     .c = c};
         }
@@ -344,7 +344,7 @@ static void weight_gradient(const recurrent_call *call, ptrdiff_t task_begin, pt
         for (ptrdiff_t s = 0; s < n; s++, r++) {
             if (slot + s == call->step_base[t + 1]) t++, r = 0;
             x[s] = row_at(call->x, position(call, call->x_first, t, r), call->x_stride);
-            h[s] = row_at(call->h_steps, slot + s, call->n_units);
+            h[s] = row_at(call->h_steps, slot + s, call->h_stride);
             ones[s] = &one;
         }
         for (ptrdiff_t task = task_begin; task < task_end; task++) weight_gradient_task(call, task, slot, n, x, h, ones);

@@ -91,10 +91,10 @@ cdef class Recurrence:
         if y is not None:
             call.y = _rows(y, "y", float64, batch.n_steps, n_units, True, &call.y_stride)
         if gates is None:
-            call.h_steps = _flat(h_steps, "h_steps", float64, 2 * n * n_units, True, True)
+            call.h_steps = _rows(h_steps, "h_steps", float64, 2 * n, n_units, True, &call.h_stride)
             call.c_steps = _flat(c_steps, "c_steps", float64, n * padded, True, True)
         else:
-            call.h_steps = _flat(h_steps, "h_steps", float64, batch.n_steps * n_units, True, True)
+            call.h_steps = _rows(h_steps, "h_steps", float64, batch.n_steps, n_units, True, &call.h_stride)
             call.c_steps = _flat(c_steps, "c_steps", float64, (n + batch.n_steps) * padded, True, True)
             call.gates = _flat(gates, "gates", float64, 4 * batch.n_steps * padded, True, True)
 

@@ -70,7 +70,7 @@ cdef class Stream:
             self.h_steps.append(h.reshape(2, n, n_units))
             self.c_steps.append(c.reshape(n, padded))
             self.layers[i].n_rows, self.layers[i].n_inputs, self.layers[i].n_units = n, n_inputs, n_units
-            self.layers[i].x_stride = n_inputs
+            self.layers[i].x_stride, self.layers[i].h_stride = n_inputs, n_units
             self.layers[i].weights = _flat(packed, "weights", float64, packed_gates_size(n_inputs, n_units, float64),
                                            False, True)
             self.layers[i].h_steps = _flat(h, "h", float64, 2 * n * n_units, True)

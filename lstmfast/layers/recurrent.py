@@ -159,6 +159,13 @@ class LSTM:
         lanes = _core.lanes(self.dtype == np.float64)
         return -(-self.hidden_size // lanes) * lanes
 
+    @property
+    def _row_size(self):
+        """H, or a cache line more where rows of H would fall on the same few lines of the L1 cache: the weight
+        gradient walks down their columns."""
+        line = 64 // self.dtype.itemsize
+        return self.hidden_size + (line if self.hidden_size % (4 * line) == 0 else 0)
+
     def __repr__(self):
         options = ", bidirectional=True" if self.bidirectional else ", reverse=True" if self.reverse else ""
         return f"LSTM({self.input_size}, {self.hidden_size}{options}, dtype={self.dtype.name!r})"
@@ -356,7 +363,7 @@ class LSTM:
                 _core.Recurrence(
                     batch, x, direction.packed_forward(), self.input_size, units, direction.float64,
                     x_first=x_first, reverse=direction.reverse, h=h[d], c=c[d],
-                    h_steps=take(("h_steps", d), saved * units if training else 2 * n * units),
+                    h_steps=take(("h_steps", d), saved if training else 2 * n, self._row_size)[:, :units],
                     c_steps=take(("c_steps", d), (n + saved) * padded),
                     gates=take(("gates", d), 4 * saved * padded) if training else None,
                     y=None if y is None else y[:, d * units : (d + 1) * units],
