@@ -42,7 +42,9 @@ class TrackWheel:
 
         package = Path(lstmfast.__file__).parent
         suffixes = (".py", ".pyi", "py.typed", sysconfig.get_config_var("EXT_SUFFIX"))
-        files = [path for path in package.rglob("*") if path.name.endswith(suffixes)]
+        # In a checkout lstmfast.peers lies elsewhere.
+        folders = {package, *package.parent.glob("benchmarks/peers")}
+        files = [path for folder in folders for path in folder.rglob("*") if path.name.endswith(suffixes)]
         archive = io.BytesIO()
         with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as wheel:
             for path in files:

@@ -65,9 +65,11 @@ def demo(arguments):
 
 
 def bench_module():
-    """The command line of the comparison with other libraries: in a checkout it lies in benchmarks/peers."""
+    """The command line of the comparison with other libraries."""
     import lstmfast
 
+    # It lies in benchmarks/peers and is installed as lstmfast.peers. An editable install does not find it there: it
+    # has no __init__.py, which hides it from asv.
     if importlib.util.find_spec("lstmfast.peers") is None:
         lstmfast.__path__.append(str(Path(__file__).parents[1] / "benchmarks"))
     return importlib.import_module("lstmfast.peers.command")
