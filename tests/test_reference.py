@@ -1,30 +1,39 @@
-"""The reference is right: against complex steps, central differences, PyTorch's results and values worked out by hand.
+"""The reference is right: against complex steps, central differences, PyTorch, ONNX Runtime and values worked out by
+hand.
 
-A gradient check proves that backward belongs to forward. That forward is the right function is shown by PyTorch
-(the layers) and by hand (pooling, masks, losses, penalty).
+A gradient check proves that backward belongs to forward. That forward is the right function is shown by PyTorch and
+ONNX Runtime (the layers of LSTM, GRU and RNN) and by hand (every cell's step, pooling, masks, losses, penalty).
 """
 
 from copy import deepcopy
+from dataclasses import replace
 from functools import partial
 from itertools import pairwise
+from math import exp, tanh
 
 import numpy as np
 import pytest
 from reference import (
+    ACTIVATIONS,
     LAYER_PARAMETERS,
+    LSTM,
+    PARAMETERS,
+    READING_ORDER,
+    Cell,
     Network,
+    direction_forward,
     layer_backward,
     layer_forward,
     load_golden,
-    lstm_backward,
-    lstm_forward,
     network_forward,
     objective,
+    parameter_shapes,
     quantile,
     sigmoid,
 )
 
-GOLDEN = load_golden()
+GOLDEN = load_golden() + load_golden("torch_gru_rnn.npz")
+GOLDEN_ONNX = load_golden("onnx.npz")
 
 
 # ---- tools ----------------------------------------------------------------------------------------------------------
@@ -71,54 +80,66 @@ def check_gradients(function, arrays, gradients):
         np.testing.assert_allclose([gradients[name][index] for index in indices], expected, rtol=1e-6, atol=1e-8)
 
 
-def draw_layer(rng, n_features, n_units, bidirectional=False):
-    def triple():
-        shapes = (n_features, 4 * n_units), (n_units, 4 * n_units), (4 * n_units,)
-        return tuple(rng.normal(size=shape) for shape in shapes)
+def draw_layer(rng, n_features, n_units, bidirectional=False, kind="lstm"):
+    def parameters():
+        return tuple(rng.normal(size=shape) for shape in parameter_shapes(kind, n_features, n_units).values())
 
-    return {"forward": triple(), "backward": triple() if bidirectional else None}
+    return {"forward": parameters(), "backward": parameters() if bidirectional else None}
 
 
-def draw_network(rng, n_features=2, units=(3,), bidirectional=False, pooling="last", dense=(2,)):
+def draw_network(rng, n_features=2, units=(3,), bidirectional=False, pooling="last", dense=(2,), cell=LSTM):
     layers = []
     for n_units in units:
-        layers.append(draw_layer(rng, n_features, n_units, bidirectional))
+        layers.append(draw_layer(rng, n_features, n_units, bidirectional, cell.kind))
         n_features = n_units * (2 if bidirectional else 1)
     sizes = (n_features, *dense)
     dense = [(rng.normal(size=size), rng.normal(size=size[1])) for size in pairwise(sizes)]
-    return Network(layers, pooling, dense)
+    return Network(layers, pooling, dense, cell)
+
+
+def draw_mask(rng, n):
+    """Dropout of a half, as fit would draw it, with a two and a zero where it has room."""
+    return rng.permutation(np.resize([2.0, 0.0, 2.0], n))
+
+
+def draw_layer_masks(rng, layer):
+    directions = {d: draw_mask(rng, len(parameters[1])) for d, parameters in layer.items() if parameters is not None}
+    return {"input": draw_mask(rng, len(layer["forward"][0])), **directions}
 
 
 def draw_masks(rng, network):
-    """Dropout of a half, as fit would draw it, and each array with a one and a zero where it has room."""
+    layers = [draw_layer_masks(rng, layer) for layer in network.layers]
+    return {"layers": layers, "dense": [draw_mask(rng, len(weight)) for weight, _ in network.dense]}
 
-    def mask(n_units):
-        return rng.permutation(np.resize([2.0, 0.0, 2.0], n_units))
 
-    layers = []
-    for layer in network.layers:
-        directions = {d: mask(len(triple[1])) for d, triple in layer.items() if triple is not None}
-        layers.append({"input": mask(len(layer["forward"][0])), **directions})
-    return {"layers": layers, "dense": [mask(len(weight)) for weight, _ in network.dense]}
+def widened(parameters):
+    """Complex copies."""
+    return None if parameters is None else tuple(array.astype(complex) for array in parameters)
+
+
+def by_name(kind, by_direction):
+    """{direction: parameters or their gradients} -> {"forward kernel": array, ...}."""
+    return {
+        f"{direction} {name}": array
+        for direction, arrays in by_direction.items()
+        if arrays is not None
+        for name, array in zip(PARAMETERS[kind], arrays, strict=True)
+    }
 
 
 def check_objective(rng, network, loss, targets, lengths=(4, 1, 3), **options):
     """All gradients of the objective; options as for objective."""
     xs = [rng.normal(size=(length, 2)) for length in lengths]
     _, gradients, dxs = objective(network, xs, targets, loss, **options)
-
-    def widened(triple):
-        return None if triple is None else tuple(array.astype(complex) for array in triple)
-
-    layers = [{direction: widened(triple) for direction, triple in layer.items()} for layer in network.layers]
-    network = Network(layers, network.pooling, [widened(pair) for pair in network.dense])
+    layers = [{direction: widened(arrays) for direction, arrays in layer.items()} for layer in network.layers]
+    network = replace(network, layers=layers, dense=[widened(pair) for pair in network.dense])
     xs = [x.astype(complex) for x in xs]
     arrays = network.parameters() | {f"x {s}": x for s, x in enumerate(xs)}
     gradients |= {f"x {s}": dx for s, dx in enumerate(dxs)}
     check_gradients(lambda: objective(network, xs, targets, loss, backward=False, **options)[0], arrays, gradients)
 
 
-# ---- one direction of one layer -------------------------------------------------------------------------------------
+# ---- activations ----------------------------------------------------------------------------------------------------
 def test_sigmoid():
     z = np.array([-1000.0, -700.0, -1.0, 0.0, 1.0, 1000.0])
     with np.errstate(all="raise", under="ignore"):
@@ -128,96 +149,308 @@ def test_sigmoid():
     assert sigmoid(np.float32(1)).dtype == np.float64
 
 
-def test_one_step_by_hand():
-    # z = [0.5 x + 2 h0 + b] a gate; i, f, g, o in this order
-    z = np.array([0.1, -0.2, 0.3, 0.4])
-    kernel, recurrent_kernel = np.full((1, 4), 0.5), np.full((1, 4), 2.0)
-    y, (h, c), _ = lstm_forward([[3.0]], kernel, recurrent_kernel, z - 1.5 - 0.5, h0=[0.25], c0=[-2.0])
-    expected_c = -2.0 / (1 + np.exp(0.2)) + np.tanh(0.3) / (1 + np.exp(-0.1))
-    expected_h = np.tanh(expected_c) / (1 + np.exp(-0.4))
-    np.testing.assert_allclose([c[0], h[0], y[0, 0]], [expected_c, expected_h, expected_h], rtol=1e-14)
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("identity", [-1000, -1.5, -0.75, 0, 0.75, 1.5, 1000]),
+        ("tanh", [-1, tanh(-1.5), tanh(-0.75), 0, tanh(0.75), tanh(1.5), 1]),
+        ("sigmoid", [0, 1 / (1 + exp(1.5)), 1 / (1 + exp(0.75)), 0.5, 1 / (1 + exp(-0.75)), 1 / (1 + exp(-1.5)), 1]),
+        ("hard_sigmoid", [0, 0.25, 0.375, 0.5, 0.625, 0.75, 1]),
+        ("relu", [0, 0, 0, 0, 0.75, 1.5, 1000]),
+        ("elu", [-1, exp(-1.5) - 1, exp(-0.75) - 1, 0, 0.75, 1.5, 1000]),
+        ("softsign", [-1000 / 1001, -3 / 5, -3 / 7, 0, 3 / 7, 3 / 5, 1000 / 1001]),
+        ("hard_tanh", [-1, -1, -0.75, 0, 0.75, 1, 1]),
+    ],
+)
+def test_activations_by_hand(name, expected):
+    function, slope = ACTIVATIONS[name]
+    z = np.array([-1000, -1.5, -0.75, 0, 0.75, 1.5, 1000])
+    with np.errstate(all="raise", under="ignore"):
+        a = function(z)
+        slopes = slope(z, a)
+    np.testing.assert_allclose(a, expected, rtol=1e-14, atol=0)
+    complex_slopes = function(z + 1e-30j).imag / 1e-30
+    complex_slopes[3] *= name != "relu"  # which has its kink there
+    np.testing.assert_allclose(slopes, complex_slopes, rtol=1e-14, atol=1e-16)
 
 
-@pytest.mark.parametrize("with_states", [False, True])
-@pytest.mark.parametrize("with_mask", [False, True])
-@pytest.mark.parametrize(("T", "F", "H"), [(1, 1, 1), (4, 1, 1), (1, 3, 2), (3, 2, 7), (3, 1, 8)])
-def test_lstm_gradients(T, F, H, with_mask, with_states):
-    rng = np.random.default_rng(1)
-    names = ("x", "kernel", "recurrent_kernel", "bias", "h0", "c0")
-    shapes = ((T, F), (F, 4 * H), (H, 4 * H), (4 * H,), (H,), (H,))
-    arrays = {name: rng.normal(size=shape) for name, shape in zip(names, shapes, strict=True)}
-    if not with_states:
-        del arrays["h0"], arrays["c0"]
-    mask = rng.permutation(np.resize([1.5, 0.0, 0.5], H)) if with_mask else None
-    dy, dh, dc = rng.normal(size=(T, H)), rng.normal(size=H), rng.normal(size=H)
+def test_activations_at_their_kinks():
+    """No other has one: softsign's slope and elu's are 1 on both sides of 0."""
+    for name, kinks in {"relu": [0.0], "hard_tanh": [-1.0, 1.0], "hard_sigmoid": [-3.0, 3.0]}.items():
+        function, slope = ACTIVATIONS[name]
+        assert not slope(np.array(kinks), function(np.array(kinks))).any()
 
-    *_, cache = lstm_forward(**arrays, recurrent_mask=mask)
-    gradients = dict(zip(names, lstm_backward(dy, dh, dc, cache), strict=True))
+
+# ---- one step, by hand ----------------------------------------------------------------------------------------------
+def step_by_hand(kind, x, h_prev, c, m, p, s, t):
+    """One unit, one feature: numbers only. s, t: sigmoid and tanh of a clipped number; p: {name: list of numbers}.
+
+    -> h, c (None if there is none), written from the literature's formulas, not from reference.py.
+    """
+    h = m * h_prev
+    w, r, b = p["kernel"], p["recurrent_kernel"], p["bias"]
+    if kind == "rnn":
+        return t(x * w[0] + h * r[0] + b[0]), None
+    if kind.startswith("gru"):
+        reset, update = s(x * w[0] + h * r[0] + b[0]), s(x * w[1] + h * r[1] + b[1])
+        if kind == "gru":
+            n = t(x * w[2] + b[2] + reset * (h * r[2] + p["recurrent_bias"][0]))
+        else:
+            n = t(x * w[2] + b[2] + reset * h * r[2])
+        return (1 - update) * n + update * h_prev, None
+    if kind == "lstm-coupled":
+        f, g, o = s(x * w[0] + h * r[0] + b[0]), t(x * w[1] + h * r[1] + b[1]), s(x * w[2] + h * r[2] + b[2])
+        c = f * c + (1 - f) * g
+        return o * tanh(c), c
+    if kind == "lstm-cell-recurrent":
+        i, f, o = s(x * w[0] + h * r[0] + b[0]), s(x * w[1] + h * r[1] + b[1]), s(x * w[2] + h * r[3] + b[3])
+        c = f * c + i * t(c * r[2] + b[2])
+        return o * tanh(c), c
+    z = [x * w[k] + h * r[k] + b[k] for k in range(4)]
+    if kind == "lstm":
+        i, f, g = s(z[0]), s(z[1]), t(z[2])
+        c = f * c + i * g
+        o = s(z[3])
+    elif kind == "lstm-gated-recurrence":
+        i, f = s(z[0]), s(z[1])
+        c = f * c + i * t(x * w[2] + i * h * r[2] + b[2])
+        o = s(z[3])
+    elif kind == "lstm-peephole":
+        p_i, p_f, p_o = p["peephole"]
+        i, f, g = s(z[0] + p_i * c), s(z[1] + p_f * c), t(z[2])
+        c = f * c + i * g
+        o = s(z[3] + p_o * c)
+    else:
+        assert kind == "lstm-full-peephole"
+        v = p["peephole_kernel"]
+        i, f, g, o = s(z[0] + v[0] * c), s(z[1] + v[1] * c), t(z[2] + v[2] * c), s(z[3] + v[3] * c)
+        c = f * c + i * g
+    return o * tanh(c), c
+
+
+@pytest.mark.parametrize("mask", [None, 2.0])
+@pytest.mark.parametrize("clip", [None, 0.2])
+@pytest.mark.parametrize("kind", PARAMETERS)
+def test_one_step_by_hand(kind, clip, mask):
+    rng = np.random.default_rng(15)
+    x, h0, c0 = 0.75, -0.5, 1.25
+    shapes = parameter_shapes(kind, 1, 1)
+    numbers = {name: rng.normal(size=np.prod(shape)).tolist() for name, shape in shapes.items()}
+    arguments = []
+
+    def clipped(z):
+        arguments.append(z)
+        return z if clip is None else min(max(z, -clip), clip)
+
+    expected_h, expected_c = step_by_hand(
+        kind, x, h0, c0, mask or 1.0, numbers, lambda z: 1 / (1 + exp(-clipped(z))), lambda z: tanh(clipped(z))
+    )
+    parameters = [np.reshape(numbers[name], shape) for name, shape in shapes.items()]
+    y, (h, c), _ = direction_forward(Cell(kind, clip=clip), [[x]], parameters, [h0], [c0], mask)
+    np.testing.assert_allclose([y[0, 0], h[0]], expected_h, rtol=1e-14)
+    assert (c is None) == (expected_c is None)
+    if c is not None:
+        np.testing.assert_allclose(c, [expected_c], rtol=1e-14)
+    assert clip is None or max(map(abs, arguments)) > clip
+
+
+@pytest.mark.parametrize("kind", PARAMETERS)
+def test_parameter_shapes_by_hand(kind):
+    shapes = {
+        "lstm": [(2, 12), (3, 12), (12,)],
+        "lstm-peephole": [(2, 12), (3, 12), (12,), (3, 3)],
+        "lstm-full-peephole": [(2, 12), (3, 12), (12,), (3, 12)],
+        "lstm-coupled": [(2, 9), (3, 9), (9,)],
+        "lstm-gated-recurrence": [(2, 12), (3, 12), (12,)],
+        "lstm-cell-recurrent": [(2, 9), (3, 12), (12,)],
+        "gru": [(2, 9), (3, 9), (9,), (3,)],
+        "gru-reset-before": [(2, 9), (3, 9), (9,)],
+        "rnn": [(2, 3), (3, 3), (3,)],
+    }
+    assert list(parameter_shapes(kind, 2, 3).values()) == shapes[kind]
+    assert tuple(parameter_shapes(kind, 2, 3)) == tuple(PARAMETERS[kind])
+    assert tuple(PARAMETERS[kind])[:3] == LAYER_PARAMETERS
+
+
+@pytest.mark.parametrize("kind", PARAMETERS)
+def test_recurrent_mask_scales_the_product_only(kind):
+    rng = np.random.default_rng(2)
+    parameters, x = draw_layer(rng, 2, 3, kind=kind)["forward"], rng.normal(size=(5, 2))
+    mask = np.array([0.0, 2.0, 1.0])
+    factors = np.repeat(mask[:, None], parameters[1].shape[1], axis=1)
+    if kind == "lstm-cell-recurrent":
+        factors[:, 6:9] = 1  # of g, which meets c
+    scaled = [parameters[0], factors * parameters[1], *parameters[2:]]
+    y, state, _ = direction_forward(Cell(kind), x, parameters, recurrent_mask=mask)
+    y_scaled, state_scaled, _ = direction_forward(Cell(kind), x, scaled)
+    np.testing.assert_allclose(y, y_scaled, rtol=1e-12)
+    for a, b in zip(state, state_scaled, strict=True):
+        assert (a is None and b is None) or np.allclose(a, b, rtol=1e-12, atol=0)
+    assert np.all(y != 0)
+
+
+# ---- the gradients of a layer ---------------------------------------------------------------------------------------
+def check_layer(rng, cell, sizes, bidirectional, with_masks, with_states):
+    """All gradients of sum(y dy) + sum(h dh) + sum(c dc)."""
+    T, F, H = sizes
+    D = 2 if bidirectional else 1
+    layer = draw_layer(rng, F, H, bidirectional, cell.kind)
+    masks = draw_layer_masks(rng, layer) if with_masks else None
+    names = ("h", "c") if cell.kind.startswith("lstm") else ("h",)
+    arrays = {"x": rng.normal(size=(T, F))}
+    arrays |= {f"{name}0": rng.normal(size=(D, H)) for name in names if with_states}
+    dy, dh, dc = rng.normal(size=(T, D * H)), rng.normal(size=(D, H)), rng.normal(size=(D, H))
+
+    *_, cache = layer_forward(arrays["x"], layer, arrays.get("h0"), arrays.get("c0"), masks, cell)
+    dx, by_direction, dh0, dc0 = layer_backward(dy, dh, dc, cache)
+    assert (dc0 is None) == (names == ("h",))
+    gradients = {"x": dx, "h0": dh0, "c0": dc0}
+    gradients = {name: gradients[name] for name in arrays} | by_name(cell.kind, by_direction)
+
+    layer = {direction: widened(parameters) for direction, parameters in layer.items()}
     arrays = {name: array.astype(complex) for name, array in arrays.items()}
-    gradients = {name: gradients[name] for name in arrays}
 
     def loss():
-        y, (h, c), _ = lstm_forward(**arrays, recurrent_mask=mask)
-        return (y * dy).sum() + (h * dh).sum() + (c * dc).sum()
+        y, (h, c), _ = layer_forward(arrays["x"], layer, arrays.get("h0"), arrays.get("c0"), masks, cell)
+        return (y * dy).sum() + (h * dh).sum() + (0.0 if c is None else (c * dc).sum())
 
-    check_gradients(loss, arrays, gradients)
-
-
-def test_recurrent_mask_scales_the_product_only():
-    rng = np.random.default_rng(2)
-    (kernel, recurrent_kernel, bias), x = draw_layer(rng, 2, 3)["forward"], rng.normal(size=(5, 2))
-    mask = np.array([0.0, 2.0, 1.0])
-    masked = lstm_forward(x, kernel, recurrent_kernel, bias, recurrent_mask=mask)
-    scaled = lstm_forward(x, kernel, mask[:, None] * recurrent_kernel, bias)
-    np.testing.assert_allclose(masked[0], scaled[0], rtol=1e-14)
-    np.testing.assert_allclose(masked[1], scaled[1], rtol=1e-14)
-    assert np.all(masked[0] != 0)
+    check_gradients(loss, arrays | by_name(cell.kind, layer), gradients)
 
 
-# ---- layers, against PyTorch ----------------------------------------------------------------------------------------
+@pytest.mark.parametrize("sizes", [(1, 1, 1), (4, 1, 1), (1, 3, 2), (3, 2, 7)], ids=str)
+@pytest.mark.parametrize("kind", PARAMETERS)
+def test_gradients_of_each_size(kind, sizes):
+    rng = np.random.default_rng(1)
+    check_layer(rng, Cell(kind), sizes, bidirectional=False, with_masks=False, with_states=False)
+    check_layer(rng, Cell(kind), sizes, bidirectional=False, with_masks=True, with_states=True)
+
+
+CONFIGURATIONS = [  # activation, recurrent activation, clip, bidirectional, masks, initial states
+    ("tanh", "hard_sigmoid", None, True, False, True),
+    ("relu", "sigmoid", None, False, True, False),
+    ("sigmoid", "sigmoid", 1.0, True, True, False),
+    ("identity", "hard_sigmoid", 0.7, False, False, True),
+    ("softsign", "sigmoid", None, True, True, True),
+    ("hard_tanh", "sigmoid", 1.5, False, False, False),
+    ("elu", "hard_sigmoid", None, True, False, False),
+    ("tanh", "sigmoid", 0.5, False, True, True),
+]
+
+
+def test_configurations_cover_what_they_should():
+    phi, sigma, clip, *switches = (set(values) for values in zip(*CONFIGURATIONS, strict=True))
+    assert phi | sigma == set(ACTIVATIONS)
+    assert sigma == {"sigmoid", "hard_sigmoid"}
+    assert None in clip
+    assert len(clip) > 1
+    assert switches == [{False, True}] * 3
+
+
+@pytest.mark.parametrize("configuration", CONFIGURATIONS, ids=lambda configuration: "-".join(map(str, configuration)))
+@pytest.mark.parametrize("kind", PARAMETERS)
+def test_gradients_of_each_configuration(kind, configuration):
+    activation, recurrent_activation, clip, *switches = configuration
+    check_layer(np.random.default_rng(16), Cell(kind, activation, recurrent_activation, clip), (3, 2, 3), *switches)
+
+
+@pytest.mark.parametrize("kind", PARAMETERS)
+def test_a_gate_that_is_clipped_has_no_gradient(kind):
+    """With every gate far beyond the clip, only the elementwise paths through c or z * h_prev are left."""
+    rng = np.random.default_rng(17)
+    layer, x = draw_layer(rng, 2, 3, kind=kind), rng.normal(size=(4, 2))
+    *_, cache = layer_forward(x, layer, np.ones((1, 3)), np.ones((1, 3)), cell=Cell(kind, clip=1e-9))
+    dx, by_direction, dh0, dc0 = layer_backward(np.ones((4, 3)), None, None, cache)
+    assert not dx.any()
+    gradients = by_name(kind, by_direction)
+    assert not any(gradient.any() for gradient in gradients.values())
+    assert dh0.any() == kind.startswith("gru")
+    assert dc0 is None or dc0.any()
+
+
+# ---- layers, against PyTorch and ONNX Runtime -----------------------------------------------------------------------
 def test_golden_data_covers_what_it_should():
-    assert len(GOLDEN) == 9
-    assert any("backward" in case["layers"][0] and len(case["layers"]) == 2 for case in GOLDEN)
-    assert {1, 7, 8, 9, 16, 17, 33} == {len(case["layers"][0]["forward"]["recurrent_kernel"]) for case in GOLDEN}
-    assert any(np.ptp(case["lengths"]) and case["layers"][0]["h0"].any() for case in GOLDEN)
+    lstms, others = GOLDEN[:9], GOLDEN[9:]
+    assert {case["cell"] for case in lstms} == {LSTM}
+    assert any("backward" in case["layers"][0] and len(case["layers"]) == 2 for case in lstms)
+    assert {1, 7, 8, 9, 16, 17, 33} == {len(case["layers"][0]["forward"]["recurrent_kernel"]) for case in lstms}
+    assert any(np.ptp(case["lengths"]) and case["layers"][0]["h0"].any() for case in lstms)
+    for cell in (Cell("gru"), Cell("rnn"), Cell("rnn", "relu")):
+        cases = [case for case in others if case["cell"] == cell]
+        assert {len(case["layers"]) for case in cases} == {1, 2}
+        assert {"backward" in case["layers"][0] for case in cases} == {False, True}
+        assert {bool(np.ptp(case["lengths"])) for case in cases} == {False, True}
+        assert {bool(case["layers"][0]["h0"].any()) for case in cases} == {False, True}
+    for kind in ("lstm", "lstm-peephole", "lstm-coupled", "gru", "gru-reset-before", "rnn"):
+        cells = [case["cell"] for case in GOLDEN_ONNX if case["cell"].kind == kind]
+        assert {bool(cell.clip) for cell in cells} == {False, True}
+        assert {cell.recurrent_activation for cell in cells} == {"sigmoid", "hard_sigmoid"}
+        if kind in ("lstm", "gru", "rnn"):
+            assert {cell.activation for cell in cells} == set(ACTIVATIONS) - {"hard_sigmoid", "hard_tanh"}
+
+
+def golden_parameters(case, layer):
+    names = PARAMETERS[case["cell"].kind]
+    return {direction: [layer[direction][name] for name in names] for direction in READING_ORDER if direction in layer}
+
+
+def golden_states(layer, names, s):
+    """Of sequence s, each (D, H), or None where there is none."""
+    return [np.atleast_2d(layer[name][s]) if name in layer else None for name in names]
+
+
+def states_by_name(layer, k, names, states):
+    """{"0 h": state, ...} of layer k, in the shape that golden data have, leaving out what there is none of."""
+    states = zip(names, states, strict=True)
+    return {f"{k} {name}": state.reshape(layer[name].shape[1:]) for name, state in states if state is not None}
+
+
+def padded(results, name, n_steps):
+    return np.stack([np.pad(r[name], [(0, n_steps - len(r[name])), (0, 0)]) for r in results])
 
 
 @pytest.mark.parametrize("case", GOLDEN, ids=lambda case: case["name"])
 def test_layers_agree_with_pytorch(case):
-    n_steps = case["x"].shape[1]
+    n_steps, cell = case["x"].shape[1], case["cell"]
     results = []  # of the sequences, each {name: array}
     for s, length in enumerate(case["lengths"]):
         a, caches, result = case["x"][s, :length], [], {}
         for k, layer in enumerate(case["layers"]):
-            triples = {d: [layer[d][name] for name in LAYER_PARAMETERS] for d in ("forward", "backward") if d in layer}
-            h0, c0 = (np.atleast_2d(layer[name][s]) for name in ("h0", "c0"))
-            a, (h, c), cache = layer_forward(a, triples, h0, c0)
+            h0, c0 = golden_states(layer, ("h0", "c0"), s)
+            a, state, cache = layer_forward(a, golden_parameters(case, layer), h0, c0, cell=cell)
             caches.append(cache)
-            result |= {f"{k} h": h.reshape(layer["h"][s].shape), f"{k} c": c.reshape(layer["c"][s].shape)}
+            result |= states_by_name(layer, k, ("h", "c"), state)
         result["y"] = a
         da = case["dy"][s, :length]
         for k, layer in reversed(list(enumerate(case["layers"]))):
-            dh, dc = (np.atleast_2d(layer[name][s]) for name in ("dh", "dc"))
-            da, by_direction, dh0, dc0 = layer_backward(da, dh, dc, caches[k])
-            result |= {f"{k} dh0": dh0.reshape(layer["dh0"][s].shape), f"{k} dc0": dc0.reshape(layer["dc0"][s].shape)}
-            for direction, arrays in by_direction.items():
-                names = [f"{k} {direction} d{name}" for name in LAYER_PARAMETERS]
-                result |= dict(zip(names, arrays, strict=True))
+            dh, dc = golden_states(layer, ("dh", "dc"), s)
+            da, by_direction, *dstate0 = layer_backward(da, dh, dc, caches[k])
+            result |= states_by_name(layer, k, ("dh0", "dc0"), dstate0)
+            result |= {f"{k} {name}": gradient for name, gradient in by_name(cell.kind, by_direction).items()}
         result["dx"] = da
         results.append(result)
 
-    def padded(name):
-        return np.stack([np.pad(r[name], [(0, n_steps - len(r[name])), (0, 0)]) for r in results])
-
-    assert_close(padded("y"), case["y"], 1e-12, "y")
-    assert_close(padded("dx"), case["dx"], 1e-12, "dx")
+    assert_close(padded(results, "y", n_steps), case["y"], 1e-12, "y")
+    assert_close(padded(results, "dx", n_steps), case["dx"], 1e-12, "dx")
     for k, layer in enumerate(case["layers"]):
-        for name in ("h", "c", "dh0", "dc0"):
+        for name in ("h", "c", "dh0", "dc0") if cell.kind == "lstm" else ("h", "dh0"):
             assert_close(np.stack([r[f"{k} {name}"] for r in results]), layer[name], 1e-12, f"{k} {name}")
-        for direction in caches[k][0]:
-            for name in LAYER_PARAMETERS:
-                total = sum(r[f"{k} {direction} d{name}"] for r in results)
+        for direction in golden_parameters(case, layer):
+            for name in PARAMETERS[cell.kind]:
+                total = sum(r[f"{k} {direction} {name}"] for r in results)
                 assert_close(total, layer[direction][f"d{name}"], 1e-12, f"{k} {direction} d{name}")
+
+
+@pytest.mark.parametrize("case", GOLDEN_ONNX, ids=lambda case: case["name"])
+def test_layers_agree_with_onnx_runtime(case):
+    (layer,), results = case["layers"], []
+    for s, length in enumerate(case["lengths"]):
+        h0, c0 = golden_states(layer, ("h0", "c0"), s)
+        y, state, _ = layer_forward(case["x"][s, :length], golden_parameters(case, layer), h0, c0, cell=case["cell"])
+        results.append({"y": y, **states_by_name(layer, 0, ("h", "c"), state)})
+    rtol = 2e-6  # float32
+    assert_close(padded(results, "y", case["x"].shape[1]), case["y"], rtol, "y")
+    for name in ("h", "c") if case["cell"].kind.startswith("lstm") else ("h",):
+        assert_close(np.stack([r[f"0 {name}"] for r in results]), layer[name], rtol, name)
 
 
 def test_a_lone_backward_direction_is_the_second_half_of_a_bidirectional_layer():
@@ -354,10 +587,15 @@ def test_gradients_of_each_loss(loss, targets):
     check_objective(rng, network, loss, np.array(targets), sample_weight=weight, alpha=0.1, l1_ratio=0.3)
 
 
-@pytest.mark.parametrize("pooling", ["last", "mean", "max"])
-def test_gradients_with_everything_on(pooling):
+@pytest.mark.parametrize(
+    ("pooling", "cell"),
+    [(pooling, LSTM) for pooling in ("last", "mean", "max")]
+    + [("mean", Cell(kind, "softsign", "hard_sigmoid", clip=2.0)) for kind in PARAMETERS],
+    ids=lambda value: getattr(value, "kind", value),
+)
+def test_gradients_with_everything_on(pooling, cell):
     rng = np.random.default_rng(11)
-    network = draw_network(rng, units=(3, 2), bidirectional=True, pooling=pooling, dense=(4, 3, 2))
+    network = draw_network(rng, units=(3, 2), bidirectional=True, pooling=pooling, dense=(4, 3, 2), cell=cell)
     masks = [draw_masks(rng, network), None, draw_masks(rng, network)]
     targets = rng.normal(size=(3, 2))
     options = {"masks": masks, "sample_weight": [1, 2, 0.5], "alpha": 0.01, "l1_ratio": 0.5}
