@@ -87,7 +87,8 @@ def memory(results, task):
         return None
     rows = [["peak memory, MB", *libraries]]
     rows += [[str(result.case), *(_digits(result.memory[name] / 1e6) for name in libraries)] for result in results]
-    return f"Peak memory of a case above the idle process, MB:\n\n{_markdown(rows)}"
+    about = "Peak memory of a case above the idle process, MB, its data, weights and building included:"
+    return f"{about}\n\n{_markdown(rows)}"
 
 
 def limits(isa, libraries, unlimited):

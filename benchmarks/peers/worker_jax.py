@@ -36,11 +36,12 @@ def gates(z, c):
     return jax.nn.sigmoid(o) * jnp.tanh(c), c
 
 
-def direction(given, x, real=None, *, hoisted, reverse=False, every=False, unroll=1):
+def direction(given, x, real=None, *, hoisted, reverse=False, every=False, unroll=1, again=False):
     """Last h (B, H), and each step's h (T, B, H) or None, for x (T, B, F).
 
     real: (T, B, 1), whether a step is no padding; None: all are.
     hoisted: one input product for all steps, before them; else one product over [x, h] in each step.
+    again: a backward pass computes the gates again, instead of reading them.
     """
     if hoisted:
         x = x @ given["kernel"] + given["bias"]
@@ -56,6 +57,7 @@ def direction(given, x, real=None, *, hoisted, reverse=False, every=False, unrol
         return (h, c), h if every else None
 
     zeros = jnp.zeros((x.shape[1], len(given["recurrent_kernel"])), x.dtype)
+    one = jax.checkpoint(one) if again else one
     (h, _), y = jax.lax.scan(one, (zeros, zeros), (x, real), reverse=reverse, unroll=unroll)
     return h, y
 
@@ -84,40 +86,45 @@ def train(case, real):
     """One jitted function for all of a step; parameters and moments are donated."""
     x, labels = time_major(case), jnp.asarray(data(case)[1])
 
-    def loss(parameters, x, real, labels, hoisted):
-        h, _ = direction(parameters["layers"][0][0], x, real, hoisted=hoisted)
+    def loss(parameters, x, real, labels, **options):
+        h, _ = direction(parameters["layers"][0][0], x, real, **options)
         z = h @ parameters["head_weight"] + parameters["head_bias"]
         return -jnp.take_along_axis(jax.nn.log_softmax(z), labels[:, None], 1).mean()
 
-    @partial(jax.jit, static_argnames="hoisted", donate_argnames="state")
-    def update(state, x, real, labels, hoisted):
+    def adam(state, gradient):
         parameters, m, v, t = state
-        value, gradient = jax.value_and_grad(loss)(parameters, x, real, labels, hoisted)
-        norm = jnp.sqrt(sum(jnp.vdot(g, g) for g in jax.tree.leaves(gradient)))
-        gradient = jax.tree.map(lambda g: g * jnp.minimum(1, CLIP_NORM / norm), gradient)
         t += 1
         m = jax.tree.map(lambda m, g: BETA_1 * m + (1 - BETA_1) * g, m, gradient)
         v = jax.tree.map(lambda v, g: BETA_2 * v + (1 - BETA_2) * g * g, v, gradient)
         rate, scale = LEARNING_RATE / (1 - BETA_1**t), 1 / (1 - BETA_2**t)
-        parameters = jax.tree.map(
-            lambda p, m, v: p - rate * m / (jnp.sqrt(scale * v) + EPSILON), parameters, m, v
-        )  # fmt: skip
-        return (parameters, m, v, t), value, norm
+        parameters = jax.tree.map(lambda p, m, v: p - rate * m / (jnp.sqrt(scale * v) + EPSILON), parameters, m, v)
+        return parameters, m, v, t
 
-    def build(hoisted):
+    def build(**options):
+        @partial(jax.jit, donate_argnums=0)
+        def update(state, x, real, labels):
+            value, gradient = jax.value_and_grad(partial(loss, **options))(state[0], x, real, labels)
+            norm = jnp.sqrt(sum(jnp.vdot(g, g) for g in jax.tree.leaves(gradient)))
+            gradient = jax.tree.map(lambda g: g * jnp.minimum(1, CLIP_NORM / norm), gradient)
+            return adam(state, gradient), value, norm
+
         parameters = jax.tree.map(jnp.array, weights(case))
         m, v = (jax.tree.map(jnp.zeros_like, parameters) for _ in range(2))
         state = parameters, m, v, jnp.zeros(())
 
         def step():
             nonlocal state
-            state, value, norm = update(state, x, real, labels, hoisted)
+            state, value, norm = update(state, x, real, labels)
             norm.block_until_ready()
             return value, norm
 
         return step, check_training(step)
 
-    return {"one product": partial(build, False), "input product before the scan": partial(build, True)}
+    return {
+        "one product": partial(build, hoisted=False),
+        "one product, gates computed again": partial(build, hoisted=False, again=True),
+        "input product before the scan": partial(build, hoisted=True),
+    }
 
 
 def inference(case, threads):
