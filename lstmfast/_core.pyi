@@ -12,13 +12,54 @@ def isa() -> str: ...
 def has_openmp() -> bool: ...
 def lanes(float64: bool) -> int: ...
 def tile_rows() -> int: ...
-def packed_gates_size(n_inputs: int, n_units: int, float64: bool) -> int: ...
-def packed_gates_transposed_size(n_units: int, n_columns: int, float64: bool) -> int: ...
+
+CELLS: tuple[str, ...]
+ACTIVATIONS: tuple[str, ...]
+RECURRENT_ACTIVATIONS: tuple[str, ...]
+
+class Cell:
+    name: str
+    activation: str
+    recurrent_activation: str
+    clip: float | None
+    has_c: bool
+    second_state: bool
+    reads_c: bool
+    two_phases: bool
+    has_peephole: bool
+    has_peephole_kernel: bool
+    has_recurrent_bias: bool
+    kernel_gates: int
+    recurrent_gates: int
+    bias_gates: int
+    def __new__(
+        cls,
+        name: str = "lstm",
+        activation: str = "tanh",
+        recurrent_activation: str = "sigmoid",
+        clip: float | None = None,
+    ) -> Self: ...
+
+def packed_gates_size(cell: Cell, n_inputs: int, n_units: int, float64: bool) -> int: ...
+def packed_gates_transposed_size(cell: Cell, operand: int, n_units: int, n_columns: int, float64: bool) -> int: ...
+def gates_size(cell: Cell, n_units: int, float64: bool) -> int: ...
 def packed_columns_size(n_inputs: int, n_outputs: int, float64: bool) -> int: ...
 def pack_gates(
-    kernel: _Real, recurrent_kernel: _Real, bias: _Real, n_inputs: int, n_units: int, float64: bool, packed: _Real
+    cell: Cell,
+    kernel: _Real,
+    recurrent_kernel: _Real,
+    bias: _Real,
+    n_inputs: int,
+    n_units: int,
+    float64: bool,
+    packed: _Real,
+    *,
+    peephole_kernel: _Real | None = None,
+    recurrent_bias: _Real | None = None,
 ) -> None: ...
-def pack_gates_transposed(matrix: _Real, n_columns: int, n_units: int, float64: bool, packed: _Real) -> None: ...
+def pack_gates_transposed(
+    cell: Cell, operand: int, matrix: _Real, n_columns: int, n_units: int, float64: bool, packed: _Real
+) -> None: ...
 def pack_columns(
     weight: _Real, bias: _Real | None, n_inputs: int, n_outputs: int, transpose: bool, float64: bool, packed: _Real
 ) -> None: ...
@@ -34,6 +75,7 @@ class Recurrence:
     batch: Batch
     def __new__(
         cls,
+        cell: Cell,
         batch: Batch,
         x: _Real,
         weights: _Real,
@@ -42,10 +84,13 @@ class Recurrence:
         float64: bool,
         *,
         h: _Real,
-        c: _Real,
         h_steps: _Real,
-        c_steps: _Real,
+        c: _Real | None = None,
+        c_steps: _Real | None = None,
         gates: _Real | None = None,
+        gated_steps: _Real | None = None,
+        peephole: _Real | None = None,
+        keep: bool = False,
         x_first: NDArray[np.int64] | None = None,
         y: _Real | None = None,
         h0: _Real | None = None,
@@ -57,10 +102,15 @@ class Recurrence:
         self,
         *,
         weights_h_t: _Real,
-        dc_carry: _Real,
         dkernel: _Real,
         drecurrent_kernel: _Real,
         dbias: _Real,
+        dc_carry: _Real | None = None,
+        dh_carry: _Real | None = None,
+        weights_extra_t: _Real | None = None,
+        drecurrent_bias: _Real | None = None,
+        dpeephole: _Real | None = None,
+        dpeephole_kernel: _Real | None = None,
         dy: _Real | None = None,
         dh: _Real | None = None,
         dc: _Real | None = None,
@@ -121,7 +171,7 @@ class Stream:
     n_outputs: int
     def __new__(
         cls,
-        layers: list[tuple[_Real, int, int]],
+        layers: list[tuple[Cell, _Real, _Real | None, int, int]],
         dense: list[tuple[_Real, int, int]],
         pooling: str,
         activation: str | None,

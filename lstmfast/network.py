@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from . import _core
-from .layers import LSTM, Dense
+from .layers import Dense, recurrent_layer
+from .layers.direction import parameter_shapes
 from .layers.initializers import BLANK
 from .layers.parameters import check_dtype, check_size
 from .thread_choice import ThreadChoice
@@ -79,30 +80,39 @@ class Network:
         Units of each recurrent layer.
     n_outputs : int
         Outputs of a sequence.
-    bidirectional, pooling, dense_layer_sizes, dtype
+    bidirectional, pooling, dense_layer_sizes, dtype, cell, activation, recurrent_activation
         As on the estimators.
+    clip : float or None
+        As on the layers.
 
     Attributes
     ----------
     parameters, gradients : ndarray of shape (n_parameters,)
         Flat arrays; the first `n_penalised` are weights, the rest biases.
-    layers : list of LSTM
+    layers : list of LSTM, GRU or RNN
     dense : list of Dense
     """
 
     def __init__(self, n_features, hidden_layer_sizes, n_outputs, *, bidirectional=False, pooling="last",
-                 dense_layer_sizes=(), dtype="float32"):  # fmt: skip
+                 dense_layer_sizes=(), dtype="float32", cell="lstm", activation="tanh", recurrent_activation="sigmoid",
+                 clip=None):  # fmt: skip
         self.config = {
             "n_features": int(n_features), "hidden_layer_sizes": [int(size) for size in hidden_layer_sizes],
             "n_outputs": int(n_outputs), "bidirectional": bool(bidirectional), "pooling": pooling,
             "dense_layer_sizes": [int(size) for size in dense_layer_sizes], "dtype": check_dtype(dtype).name,
+            "cell": cell, "activation": activation, "recurrent_activation": recurrent_activation, "clip": clip,
         }  # fmt: skip
         if pooling not in POOLINGS:
             raise ValueError(f"pooling must be one of {POOLINGS}, got {pooling!r}")
         self.dtype, self.pooling = check_dtype(dtype), pooling
         self.layers, size = [], n_features
         for units in hidden_layer_sizes:
-            self.layers.append(LSTM(size, units, bidirectional=bidirectional, dtype=dtype, random_state=BLANK))
+            self.layers.append(
+                recurrent_layer(
+                    cell, size, units, activation=activation, recurrent_activation=recurrent_activation, clip=clip,
+                    bidirectional=bidirectional, dtype=dtype, random_state=BLANK,
+                )
+            )  # fmt: skip
             size = self.layers[-1].output_size
         self.dense = []
         for units in (*dense_layer_sizes, n_outputs):
@@ -113,14 +123,15 @@ class Network:
 
     @staticmethod
     def count_parameters(
-        n_features, hidden_layer_sizes, n_outputs, *, bidirectional, pooling, dense_layer_sizes, dtype
+        n_features, hidden_layer_sizes, n_outputs, *, bidirectional, dense_layer_sizes, cell="lstm", **others
     ):
         """Number of parameters of a network of this description, without building it."""
         total, size = 0, check_size(n_features, "n_features")
         directions = 2 if bidirectional else 1
         for units in hidden_layer_sizes:
             units = check_size(units, "each of hidden_layer_sizes")
-            total += directions * 4 * units * (size + units + 1)
+            shapes = parameter_shapes(_core.Cell(cell), size, units)
+            total += directions * sum(math.prod(shape) for shape in shapes.values())
             size = directions * units
         for units in (*dense_layer_sizes, n_outputs):
             units = check_size(units, "each of dense_layer_sizes")
@@ -140,8 +151,8 @@ class Network:
     def _flatten(self):
         """Bind every parameter to its place in one flat array."""
         pieces = [(holder, name) for holder in self.trainables for name in holder.shapes]
-        weights = [piece for piece in pieces if piece[1] != "bias"]
-        biases = [piece for piece in pieces if piece[1] == "bias"]
+        weights = [piece for piece in pieces if not piece[1].endswith("bias")]
+        biases = [piece for piece in pieces if piece[1].endswith("bias")]
         total = sum(math.prod(holder.shapes[name]) for holder, name in pieces)
         self.parameters, self.gradients = np.zeros(total, self.dtype), np.zeros(total, self.dtype)
         self.n_penalised = sum(math.prod(holder.shapes[name]) for holder, name in weights)
@@ -241,7 +252,11 @@ class Network:
     def stream(self, n, activation, n_threads=1):
         """A `_core.Stream` of n sequences. ValueError for a bidirectional network."""
         self._must_be_causal("stream")
-        layers = [(layer.directions[0].packed_forward(), layer.input_size, layer.hidden_size) for layer in self.layers]
+        layers = [
+            (layer.cell, direction.packed_forward(), direction.arrays.get("peephole"), layer.input_size,
+             layer.hidden_size)
+            for layer in self.layers for direction in layer.directions
+        ]  # fmt: skip
         dense = [(layer.packed_forward(), layer.input_size, layer.output_size) for layer in self.dense]
         return _core.Stream(layers, dense, self.pooling, activation, check_size(n, "n"), self.float64, n_threads)
 

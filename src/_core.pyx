@@ -23,13 +23,16 @@ cdef extern from "kernels.h" nogil:
 
     ctypedef struct recurrent_call:
         Py_ssize_t n_rows, n_inputs, n_units, n_steps
+        int cell, activation, recurrent_activation
+        double clip
         const int64_t *lengths
         const int64_t *step_base
-        int reverse
+        int reverse, keep
         const void *x
         Py_ssize_t x_stride
         const int64_t *x_first
         const void *weights
+        const void *peephole
         const void *h0
         const void *c0
         const void *h_mask
@@ -42,13 +45,16 @@ cdef extern from "kernels.h" nogil:
         Py_ssize_t h_stride
         void *c_steps
         void *gates
+        void *gated_steps
         const void *dy
         Py_ssize_t dy_stride
         const void *dh
         const void *dc
-        const void *weights_h_t
         const void *weights_x_t
+        const void *weights_h_t
+        const void *weights_extra_t
         void *dc_carry
+        void *dh_carry
         void *dx
         Py_ssize_t dx_stride
         int dx_accumulate
@@ -57,6 +63,31 @@ cdef extern from "kernels.h" nogil:
         void *dkernel
         void *drecurrent_kernel
         void *dbias
+        void *drecurrent_bias
+        void *dpeephole
+        void *dpeephole_kernel
+
+    ctypedef struct cell_traits:
+        int has_c, reads_c, two_phases
+        int kernel_groups, recurrent_groups, bias_groups, recurrent_bias_groups
+
+    enum:
+        CELL_LSTM
+        CELL_LSTM_COUPLED
+        CELL_LSTM_FULL_PEEPHOLE
+        CELL_LSTM_GATED_RECURRENCE
+        CELL_LSTM_CELL_RECURRENT
+        CELL_GRU
+        CELL_GRU_RESET_BEFORE
+        CELL_RNN
+        ACTIVATION_SIGMOID
+        ACTIVATION_TANH
+        ACTIVATION_RELU
+        ACTIVATION_IDENTITY
+        ACTIVATION_SOFTSIGN
+        ACTIVATION_HARD_TANH
+        ACTIVATION_ELU
+        ACTIVATION_HARD_SIGMOID
 
     ctypedef struct dense_call:
         Py_ssize_t n_rows, n_inputs, n_outputs
@@ -81,16 +112,19 @@ cdef extern from "kernels.h" nogil:
         const char *name
         int lanes
         int tile_rows
-        Py_ssize_t (*packed_gates_size)(Py_ssize_t, Py_ssize_t) noexcept nogil
-        Py_ssize_t (*packed_gates_transposed_size)(Py_ssize_t, Py_ssize_t) noexcept nogil
+        cell_traits (*traits)(int) noexcept nogil
+        Py_ssize_t (*packed_gates_size)(int, Py_ssize_t, Py_ssize_t) noexcept nogil
+        Py_ssize_t (*packed_gates_transposed_size)(int, int, Py_ssize_t, Py_ssize_t) noexcept nogil
+        Py_ssize_t (*gates_size)(int, Py_ssize_t) noexcept nogil
         Py_ssize_t (*packed_columns_size)(Py_ssize_t, Py_ssize_t) noexcept nogil
-        void (*pack_gates)(const void *, const void *, const void *, Py_ssize_t, Py_ssize_t, void *) noexcept nogil
-        void (*pack_gates_transposed)(const void *, Py_ssize_t, Py_ssize_t, void *) noexcept nogil
+        void (*pack_gates)(int, const void *, const void *, const void *, const void *, const void *, Py_ssize_t,
+                           Py_ssize_t, void *) noexcept nogil
+        void (*pack_gates_transposed)(int, int, const void *, Py_ssize_t, Py_ssize_t, void *) noexcept nogil
         void (*pack_columns)(const void *, Py_ssize_t, Py_ssize_t, const void *, Py_ssize_t, Py_ssize_t,
                              void *) noexcept nogil
-        void (*lstm_forward)(const recurrent_call *, Py_ssize_t, Py_ssize_t) noexcept nogil
-        void (*lstm_forward_shared)(const recurrent_call *, meeting *, int, int) noexcept nogil
-        void (*lstm_backward)(const recurrent_call *, Py_ssize_t, Py_ssize_t) noexcept nogil
+        void (*recurrent_forward)(const recurrent_call *, Py_ssize_t, Py_ssize_t) noexcept nogil
+        void (*recurrent_forward_shared)(const recurrent_call *, meeting *, int, int) noexcept nogil
+        void (*recurrent_backward)(const recurrent_call *, Py_ssize_t, Py_ssize_t) noexcept nogil
         void (*input_gradient)(const recurrent_call *, Py_ssize_t, Py_ssize_t) noexcept nogil
         Py_ssize_t (*weight_gradient_tasks)(const recurrent_call *) noexcept nogil
         void (*weight_gradient)(const recurrent_call *, Py_ssize_t, Py_ssize_t) noexcept nogil
@@ -102,7 +136,7 @@ cdef extern from "kernels.h" nogil:
         void (*rmsprop)(const optimizer_call *) noexcept nogil
         void (*adam)(const optimizer_call *) noexcept nogil
         void (*output_probabilities)(int, const void *, void *, Py_ssize_t, Py_ssize_t) noexcept nogil
-        void (*lstm_step)(const recurrent_call *, int, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t) noexcept nogil
+        void (*recurrent_step)(const recurrent_call *, int, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t) noexcept nogil
         void (*evaluate)(int, const void *, void *, Py_ssize_t) noexcept nogil
 
     const char *const *lstmfast_instruction_sets()
@@ -261,42 +295,9 @@ cdef inline Py_ssize_t _share(Py_ssize_t total, Py_ssize_t part, Py_ssize_t part
 
 # ---- packed weights -------------------------------------------------------------------------------------------------
 
-def packed_gates_size(Py_ssize_t n_inputs, Py_ssize_t n_units, bint float64):
-    """Number of values that `pack_gates` writes."""
-    return _tables[float64].packed_gates_size(_positive(n_inputs, "n_inputs"), _positive(n_units, "n_units"))
-
-
-def packed_gates_transposed_size(Py_ssize_t n_units, Py_ssize_t n_columns, bint float64):
-    """Number of values that `pack_gates_transposed` writes."""
-    return _tables[float64].packed_gates_transposed_size(_positive(n_units, "n_units"),
-                                                         _positive(n_columns, "n_columns"))
-
-
 def packed_columns_size(Py_ssize_t n_inputs, Py_ssize_t n_outputs, bint float64):
     """Number of values that `pack_columns` writes."""
     return _tables[float64].packed_columns_size(_positive(n_inputs, "n_inputs"), _positive(n_outputs, "n_outputs"))
-
-
-def pack_gates(kernel, recurrent_kernel, bias, Py_ssize_t n_inputs, Py_ssize_t n_units, bint float64, packed):
-    """Packs kernel (F, 4H), recurrent_kernel (H, 4H) and bias (4H,) as the forward tile reads them."""
-    cdef const kernel_table *table = _tables[float64]
-    cdef Py_ssize_t size = packed_gates_size(n_inputs, n_units, float64)
-    cdef void *w = _rows(kernel, "kernel", float64, n_inputs, 4 * n_units, False, NULL)
-    cdef void *u = _rows(recurrent_kernel, "recurrent_kernel", float64, n_units, 4 * n_units, False, NULL)
-    cdef void *b = _flat(bias, "bias", float64, 4 * n_units, False)
-    cdef void *out = _flat(packed, "packed", float64, size, True, True)
-    with nogil:
-        table.pack_gates(w, u, b, n_inputs, n_units, out)
-
-
-def pack_gates_transposed(matrix, Py_ssize_t n_columns, Py_ssize_t n_units, bint float64, packed):
-    """Packs the transpose of a matrix (n_columns, 4H), for products with gradients of the gates."""
-    cdef const kernel_table *table = _tables[float64]
-    cdef Py_ssize_t size = packed_gates_transposed_size(n_units, n_columns, float64)
-    cdef void *source = _rows(matrix, "matrix", float64, n_columns, 4 * n_units, False, NULL)
-    cdef void *out = _flat(packed, "packed", float64, size, True, True)
-    with nogil:
-        table.pack_gates_transposed(source, n_columns, n_units, out)
 
 
 def pack_columns(weight, bias, Py_ssize_t n_inputs, Py_ssize_t n_outputs, bint transpose, bint float64, packed):
@@ -363,13 +364,14 @@ def dense_weight_gradient(x, dy_padded, Py_ssize_t n_inputs, Py_ssize_t n_output
 
 
 def evaluate(str function, x, y, bint float64):
-    """y = sigmoid(x) or tanh(x), by the vector code of the kernels; for tests of its accuracy."""
+    """y = an activation of x, by the vector code of the kernels; for tests of its accuracy."""
     cdef const kernel_table *table = _tables[float64]
     cdef void *source = _flat(x, "x", float64, len(x), False)
     cdef void *target = _flat(y, "y", float64, len(x), True)
-    table.evaluate(1 if function == "tanh" else 0, source, target, len(x))
+    table.evaluate(_chosen(_ACTIVATIONS | _RECURRENT_ACTIVATIONS, function, "function"), source, target, len(x))
 
 
+include "cell.pxi"
 include "recurrent.pxi"
 include "pooling.pxi"
 include "optimizers.pxi"

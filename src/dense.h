@@ -60,14 +60,14 @@ static void dense_weight_gradient(const dense_call *call, ptrdiff_t task_begin, 
             ones[r] = &one;
         }
         for (ptrdiff_t task = task_begin; task < task_end; task++) {
-            ptrdiff_t panel = task / (tiles + 1), tile = task % (tiles + 1), column = panel * 4 * VL, lanes[4];
+            ptrdiff_t panel = task / (tiles + 1), tile = task % (tiles + 1), column = panel * 4 * VL, lanes[4], place[4];
             int is_bias = tile == tiles, nv = panel_vectors(call->n_outputs, panel);
             ptrdiff_t first = is_bias ? 0 : tile_begin(call->n_inputs, tile);
             ptrdiff_t m = is_bias ? 1 : tile_begin(call->n_inputs, tile + 1) - first;
             real *out = is_bias ? (real *)call->dbias : (real *)call->dweight + first * call->n_outputs;
-            for (int v = 0; v < nv; v++) lanes[v] = call->n_outputs - column - v * VL;
+            for (int v = 0; v < nv; v++) place[v] = v * VL, lanes[v] = call->n_outputs - column - v * VL;
             OUTER[m - 1][nv - 1](is_bias ? ones : x, first, n, (const real *)call->dy_padded + begin * stride + column,
-                                 stride, out + column, call->n_outputs, VL, lanes);
+                                 stride, out + column, call->n_outputs, place, lanes);
         }
     }
 }

@@ -33,12 +33,14 @@
 
 #include "dense.h"
 #include "optimizers.h"
-#include "recurrent.h"
+#include "recurrent_forward.h"
+#include "recurrent_backward.h"
 
 static void evaluate(int function, const void *x, void *y, ptrdiff_t n) {
     for (ptrdiff_t i = 0; i < n; i += VL) {
         vec value = v_load_lanes((const real *)x + i, n - i);
-        v_store_lanes((real *)y + i, function ? v_tanh(value) : v_sigmoid(value), n - i);
+        activate(1, function, &value);
+        v_store_lanes((real *)y + i, value, n - i);
     }
 }
 
@@ -46,15 +48,17 @@ const kernel_table KERNEL_TABLE = {
     .name = ISA_NAME,
     .lanes = (int)sizeof(vec) / (int)sizeof(real),
     .tile_rows = TILE_ROWS,
+    .traits = traits,
     .packed_gates_size = packed_gates_size,
     .packed_gates_transposed_size = packed_gates_transposed_size,
     .packed_columns_size = packed_columns_size,
+    .gates_size = gates_size,
     .pack_gates = pack_gates,
     .pack_gates_transposed = pack_gates_transposed,
     .pack_columns = pack_columns,
-    .lstm_forward = lstm_forward,
-    .lstm_forward_shared = lstm_forward_shared,
-    .lstm_backward = lstm_backward,
+    .recurrent_forward = recurrent_forward,
+    .recurrent_forward_shared = recurrent_forward_shared,
+    .recurrent_backward = recurrent_backward,
     .input_gradient = input_gradient,
     .weight_gradient_tasks = weight_gradient_tasks,
     .weight_gradient = weight_gradient,
@@ -66,7 +70,7 @@ const kernel_table KERNEL_TABLE = {
     .rmsprop = rmsprop,
     .adam = adam,
     .output_probabilities = output_probabilities,
-    .lstm_step = lstm_step,
+    .recurrent_step = recurrent_step,
     .evaluate = evaluate,
 };
 

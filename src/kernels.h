@@ -15,39 +15,72 @@
 
 #define BLOCK_ROWS 96 /* rows that advance together: their pointers live on the stack (6 kB) */
 
+/* What cells.h computes; lstmfast/layers/cells.py knows them by name. */
+enum {
+    CELL_LSTM,
+    CELL_LSTM_COUPLED,
+    CELL_LSTM_FULL_PEEPHOLE,
+    CELL_LSTM_GATED_RECURRENCE,
+    CELL_LSTM_CELL_RECURRENT,
+    CELL_GRU,
+    CELL_GRU_RESET_BEFORE,
+    CELL_RNN,
+    N_CELLS
+};
+enum {
+    ACTIVATION_SIGMOID,
+    ACTIVATION_TANH,
+    ACTIVATION_RELU,
+    ACTIVATION_IDENTITY,
+    ACTIVATION_SOFTSIGN,
+    ACTIVATION_HARD_TANH,
+    ACTIVATION_ELU,
+    ACTIVATION_HARD_SIGMOID,
+    N_ACTIVATIONS
+};
+
 /* One direction of one recurrent layer over one batch. Sequence r's step t is row first[r] + t of its array
- * (reverse: first[r] + lengths[r] - 1 - t). Optional pointers may be NULL. */
+ * (reverse: first[r] + lengths[r] - 1 - t). Optional pointers may be NULL.
+ *
+ * G H columns of kernel, recurrent_kernel and bias: G as the cell has it. "Gates" are what a cell computes from the
+ * products: blocks of V vectors (cells.h). c is a cell's second state; the GRU keeps its h there, unmasked. */
 typedef struct {
     ptrdiff_t n_rows, n_inputs, n_units, n_steps;
+    int cell, activation, recurrent_activation;
+    double clip;              /* of what goes into an activation but the one of c; 0: none */
     const int64_t *lengths;   /* (N,) descending, each >= 1 */
     const int64_t *step_base; /* (T + 1,) */
     int reverse;
     /* forward */
-    const void *x; /* rows of F, x_stride apart */
+    int keep;                 /* keep every step for backward: S slots; else one for each row */
+    const void *x;            /* rows of F, x_stride apart */
     ptrdiff_t x_stride;
     const int64_t *x_first;   /* (N,) */
     const void *weights;      /* pack_gates */
+    const void *peephole;     /* (3, H) for i, f, o; optional */
     const void *h0, *c0;      /* (N, H); optional: zeros */
-    const void *h_mask;       /* (N, H); optional: recurrent dropout, multiplies h_prev in the product */
+    const void *h_mask;       /* (N, H); optional: recurrent dropout, multiplies h_prev in products */
     void *y;                  /* rows of H, y_stride apart; optional */
     ptrdiff_t y_stride;
     const int64_t *y_first;   /* (N,) also for dy and dx */
-    void *h, *c;              /* (N, H) after each row's last step */
-    void *h_steps;            /* h_prev as the product sees it: (S, H) time-major; without gates (2 N, H) */
-    ptrdiff_t h_stride;       /* from row to row of h_steps */
-    void *c_steps;            /* (N + S, Hp): c0, then c time-major; without gates (N, Hp) */
-    void *gates;              /* (Hp / VL, S, 4, VL) i f g o; backward overwrites it with their gradients; optional */
+    void *h, *c;              /* (N, H) after each row's last step; c optional */
+    void *h_steps;            /* h_prev as the product sees it: keep: (S, H) time-major; else (2 N, H) */
+    ptrdiff_t h_stride;       /* from row to row of h_steps and gated_steps */
+    void *c_steps;            /* keep: (N + S, Hp): c0, then c time-major; else (N, Hp), or (2 N, Hp) if products read c */
+    void *gates;              /* (blocks, slots, V, VL); backward overwrites them with their gradients; optional */
+    void *gated_steps;        /* (slots, H): a gate times h_prev; for the cells with two phases */
     /* backward; a gradient has the layout of what it belongs to */
     const void *dy;           /* optional */
     ptrdiff_t dy_stride;
     const void *dh, *dc;      /* optional */
-    const void *weights_h_t, *weights_x_t; /* pack_gates_transposed */
-    void *dc_carry;           /* (N, Hp) */
+    const void *weights_x_t, *weights_h_t, *weights_extra_t; /* pack_gates_transposed */
+    void *dc_carry, *dh_carry; /* (N, Hp); dh_carry for the cells with two phases */
     void *dx;
     ptrdiff_t dx_stride;
     int dx_accumulate;
     void *dh0, *dc0;          /* optional */
-    void *dkernel, *drecurrent_kernel, *dbias; /* (F, 4H) (H, 4H) (4H,): added to */
+    void *dkernel, *drecurrent_kernel, *dbias; /* (F, G H) (H, G H) (G H,): added to */
+    void *drecurrent_bias, *dpeephole, *dpeephole_kernel; /* (H,) (3, H) (H, 4 H): of the cells that have them */
 } recurrent_call;
 
 /* y = x W + b over rows, and its gradients. M inputs, N outputs. */
@@ -72,20 +105,32 @@ typedef struct {
     int nesterov;
 } optimizer_call;
 
+/* What callers must know of a cell: whether it has a second state, whether products read that, whether it runs in two
+ * phases; G of each parameter. */
+typedef struct {
+    int has_c, reads_c, two_phases;
+    int kernel_groups, recurrent_groups, bias_groups, recurrent_bias_groups;
+} cell_traits;
+
 typedef struct {
     const char *name;
     int lanes, tile_rows;
-    ptrdiff_t (*packed_gates_size)(ptrdiff_t n_inputs, ptrdiff_t n_units);
-    ptrdiff_t (*packed_gates_transposed_size)(ptrdiff_t n_units, ptrdiff_t n_columns);
+    cell_traits (*traits)(int cell);
+    ptrdiff_t (*packed_gates_size)(int cell, ptrdiff_t n_inputs, ptrdiff_t n_units);
+    ptrdiff_t (*packed_gates_transposed_size)(int cell, int operand, ptrdiff_t n_units, ptrdiff_t n_columns);
     ptrdiff_t (*packed_columns_size)(ptrdiff_t n_inputs, ptrdiff_t n_outputs);
-    void (*pack_gates)(const void *kernel, const void *recurrent_kernel, const void *bias, ptrdiff_t n_inputs,
-                       ptrdiff_t n_units, void *packed);
-    void (*pack_gates_transposed)(const void *matrix, ptrdiff_t n_columns, ptrdiff_t n_units, void *packed);
+    ptrdiff_t (*gates_size)(int cell, ptrdiff_t n_units); /* of one slot */
+    /* extra: the peephole kernel or NULL; recurrent_bias or NULL */
+    void (*pack_gates)(int cell, const void *kernel, const void *recurrent_kernel, const void *bias, const void *extra,
+                       const void *recurrent_bias, ptrdiff_t n_inputs, ptrdiff_t n_units, void *packed);
+    /* operand: 0 x, 1 h, 2 the third one */
+    void (*pack_gates_transposed)(int cell, int operand, const void *matrix, ptrdiff_t n_columns, ptrdiff_t n_units,
+                                  void *packed);
     void (*pack_columns)(const void *matrix, ptrdiff_t row_stride, ptrdiff_t column_stride, const void *bias,
                          ptrdiff_t n_inputs, ptrdiff_t n_outputs, void *packed);
-    void (*lstm_forward)(const recurrent_call *, ptrdiff_t row_begin, ptrdiff_t row_end);
-    void (*lstm_forward_shared)(const recurrent_call *, meeting *, int thread, int parties);
-    void (*lstm_backward)(const recurrent_call *, ptrdiff_t row_begin, ptrdiff_t row_end);
+    void (*recurrent_forward)(const recurrent_call *, ptrdiff_t row_begin, ptrdiff_t row_end);
+    void (*recurrent_forward_shared)(const recurrent_call *, meeting *, int thread, int parties);
+    void (*recurrent_backward)(const recurrent_call *, ptrdiff_t row_begin, ptrdiff_t row_end);
     void (*input_gradient)(const recurrent_call *, ptrdiff_t row_begin, ptrdiff_t row_end);
     ptrdiff_t (*weight_gradient_tasks)(const recurrent_call *);
     void (*weight_gradient)(const recurrent_call *, ptrdiff_t task_begin, ptrdiff_t task_end);
@@ -97,9 +142,9 @@ typedef struct {
     void (*rmsprop)(const optimizer_call *);
     void (*adam)(const optimizer_call *);
     void (*output_probabilities)(int multilabel, const void *z, void *probabilities, ptrdiff_t n_rows, ptrdiff_t n_outputs);
-    void (*lstm_step)(const recurrent_call *, int now, ptrdiff_t row_begin, ptrdiff_t row_end, ptrdiff_t unit_begin,
-                      ptrdiff_t unit_end);
-    void (*evaluate)(int function, const void *x, void *y, ptrdiff_t n); /* for tests: 0 sigmoid, 1 tanh */
+    void (*recurrent_step)(const recurrent_call *, int now, ptrdiff_t row_begin, ptrdiff_t row_end, ptrdiff_t part,
+                           ptrdiff_t parts);
+    void (*evaluate)(int function, const void *x, void *y, ptrdiff_t n); /* for tests: an activation */
 } kernel_table;
 
 extern const kernel_table lstmfast_f32_baseline, lstmfast_f64_baseline;

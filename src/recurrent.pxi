@@ -46,25 +46,29 @@ cdef class Recurrence:
     """One direction of one recurrent layer over one batch: its arrays, checked, ready for `forward` and `backward`.
 
     Shapes as in kernels.h. x and y hold rows of steps; sequence r of the batch starts at row x_first[r] of x (default:
-    the steps before it), and after the steps before it in y. With `gates` the pass can be run backward.
+    the steps before it), and after the steps before it in y. With `keep` the pass can be run backward.
     """
     cdef recurrent_call call
     cdef const kernel_table *table
     cdef bint float64
+    cdef Cell cell
     cdef readonly Batch batch
     cdef const int64_t[::1] _x_first
     cdef list _keep
 
-    def __cinit__(self, Batch batch not None, x, weights, Py_ssize_t n_inputs, Py_ssize_t n_units, bint float64, *,
-                  h, c, h_steps, c_steps, gates=None, x_first=None, y=None, h0=None, c0=None, h_mask=None,
-                  bint reverse=False):
+    def __cinit__(self, Cell cell not None, Batch batch not None, x, weights, Py_ssize_t n_inputs, Py_ssize_t n_units,
+                  bint float64, *, h, h_steps, c=None, c_steps=None, gates=None, gated_steps=None, peephole=None,
+                  bint keep=False, x_first=None, y=None, h0=None, c0=None, h_mask=None, bint reverse=False):
         cdef recurrent_call *call = &self.call
-        cdef Py_ssize_t padded, n = batch.n_rows, r, n_x
+        cdef Py_ssize_t padded, n = batch.n_rows, r, n_x, stride, slots = batch.n_steps if keep else n
+        self.cell = cell
         self.float64 = float64
         self.table = _tables[float64]
         self.batch = batch
-        self._keep = [x, weights, h, c, h_steps, c_steps, gates, y, h0, c0, h_mask]
+        self._keep = [x, weights, h, c, h_steps, c_steps, gates, gated_steps, peephole, y, h0, c0, h_mask]
         padded = -(-_positive(n_units, "n_units") // self.table.lanes) * self.table.lanes
+        cell.describe(call)
+        call.keep = keep
         call.n_rows, call.n_steps, call.reverse = n, batch.n_steps, reverse
         call.n_inputs, call.n_units = _positive(n_inputs, "n_inputs"), n_units
         call.lengths, call.step_base = &batch._lengths[0], batch._step_base
@@ -79,9 +83,13 @@ cdef class Recurrence:
         for r in range(n):
             if call.x_first[r] < 0 or call.x_first[r] + call.lengths[r] > n_x:
                 raise ValueError(f"sequence {r} lies outside x of {n_x} steps")
-        call.weights = _flat(weights, "weights", float64, self.table.packed_gates_size(n_inputs, n_units), False, True)
+        call.weights = _flat(weights, "weights", float64, packed_gates_size(cell, n_inputs, n_units, float64), False,
+                             True)
         call.h = _rows(h, "h", float64, n, n_units, True, NULL)
-        call.c = _rows(c, "c", float64, n, n_units, True, NULL)
+        if c is not None:
+            call.c = _rows(c, "c", float64, n, n_units, True, NULL)
+        if cell.has_peephole:
+            call.peephole = _rows(peephole, "peephole", float64, 3, n_units, False, NULL)
         if h0 is not None:
             call.h0 = _rows(h0, "h0", float64, n, n_units, False, NULL)
         if c0 is not None:
@@ -90,29 +98,49 @@ cdef class Recurrence:
             call.h_mask = _rows(h_mask, "h_mask", float64, n, n_units, False, NULL)
         if y is not None:
             call.y = _rows(y, "y", float64, batch.n_steps, n_units, True, &call.y_stride)
-        if gates is None:
-            call.h_steps = _rows(h_steps, "h_steps", float64, 2 * n, n_units, True, &call.h_stride)
-            call.c_steps = _flat(c_steps, "c_steps", float64, n * padded, True, True)
-        else:
-            call.h_steps = _rows(h_steps, "h_steps", float64, batch.n_steps, n_units, True, &call.h_stride)
-            call.c_steps = _flat(c_steps, "c_steps", float64, (n + batch.n_steps) * padded, True, True)
-            call.gates = _flat(gates, "gates", float64, 4 * batch.n_steps * padded, True, True)
+        call.h_steps = _rows(h_steps, "h_steps", float64, slots if keep else 2 * n, n_units, True, &call.h_stride)
+        call.c_steps = call.gated_steps = call.h_steps  # never read or written where a cell has none
+        if cell.second_state:
+            call.c_steps = _flat(c_steps, "c_steps", float64,
+                                 (n + slots if keep else 2 * n if cell.reads_c else n) * padded, True, True)
+        if keep or cell.two_phases:
+            call.gates = _flat(gates, "gates", float64, slots * self.table.gates_size(cell.code, n_units), True, True)
+        if cell.two_phases:
+            call.gated_steps = _rows(gated_steps, "gated_steps", float64, slots, n_units, True, &stride)
+            if stride != call.h_stride:
+                raise ValueError("rows of gated_steps must be as far apart as those of h_steps")
 
-    def set_gradients(self, *, weights_h_t, dc_carry, dkernel, drecurrent_kernel, dbias, dy=None, dh=None, dc=None,
-                      weights_x_t=None, dx=None, bint dx_accumulate=False, dh0=None, dc0=None):
+    def set_gradients(self, *, weights_h_t, dkernel, drecurrent_kernel, dbias, dc_carry=None, dh_carry=None,
+                      weights_extra_t=None, drecurrent_bias=None, dpeephole=None, dpeephole_kernel=None, dy=None,
+                      dh=None, dc=None, weights_x_t=None, dx=None, bint dx_accumulate=False, dh0=None, dc0=None):
         """What `backward` reads (dy, dh, dc: gradients of y, h, c) and writes; weight gradients are added to."""
         cdef recurrent_call *call = &self.call
+        cdef Cell cell = self.cell
         cdef Py_ssize_t n = call.n_rows, units = call.n_units, steps = call.n_steps, lanes = self.table.lanes
+        cdef Py_ssize_t carried = n * (-(-units // lanes) * lanes)
         cdef bint float64 = self.float64
-        if call.gates == NULL:
-            raise RuntimeError("backward needs a forward pass made with gates")
-        self._keep += [weights_h_t, dc_carry, dkernel, drecurrent_kernel, dbias, dy, dh, dc, weights_x_t, dx, dh0, dc0]
-        call.weights_h_t = _flat(weights_h_t, "weights_h_t", float64,
-                                 self.table.packed_gates_transposed_size(units, units), False, True)
-        call.dc_carry = _flat(dc_carry, "dc_carry", float64, n * (-(-units // lanes) * lanes), True, True)
-        call.dkernel = _rows(dkernel, "dkernel", float64, call.n_inputs, 4 * units, True, NULL)
-        call.drecurrent_kernel = _rows(drecurrent_kernel, "drecurrent_kernel", float64, units, 4 * units, True, NULL)
-        call.dbias = _flat(dbias, "dbias", float64, 4 * units, True)
+        if not call.keep:
+            raise RuntimeError("backward needs a forward pass that kept its steps")
+        self._keep += [weights_h_t, dc_carry, dh_carry, weights_extra_t, dkernel, drecurrent_kernel, dbias,
+                       drecurrent_bias, dpeephole, dpeephole_kernel, dy, dh, dc, weights_x_t, dx, dh0, dc0]
+        call.weights_h_t = self._transposed(weights_h_t, "weights_h_t", 1, units)
+        if cell.reads_c or cell.two_phases:
+            call.weights_extra_t = self._transposed(weights_extra_t, "weights_extra_t", 2, units)
+        call.dc_carry = call.dh_carry = call.c_steps  # never read or written where a cell has none
+        if cell.second_state:
+            call.dc_carry = _flat(dc_carry, "dc_carry", float64, carried, True, True)
+        if cell.two_phases:
+            call.dh_carry = _flat(dh_carry, "dh_carry", float64, carried, True, True)
+        call.dkernel = _rows(dkernel, "dkernel", float64, call.n_inputs, cell.kernel_gates * units, True, NULL)
+        call.drecurrent_kernel = _rows(drecurrent_kernel, "drecurrent_kernel", float64, units,
+                                       cell.recurrent_gates * units, True, NULL)
+        call.dbias = _flat(dbias, "dbias", float64, cell.bias_gates * units, True)
+        if cell.has_recurrent_bias:
+            call.drecurrent_bias = _flat(drecurrent_bias, "drecurrent_bias", float64, units, True)
+        if cell.has_peephole:
+            call.dpeephole = _rows(dpeephole, "dpeephole", float64, 3, units, True, NULL)
+        if cell.has_peephole_kernel:
+            call.dpeephole_kernel = _rows(dpeephole_kernel, "dpeephole_kernel", float64, units, 4 * units, True, NULL)
         if dy is not None:
             call.dy = _rows(dy, "dy", float64, steps, units, False, &call.dy_stride)
         if dh is not None:
@@ -120,14 +148,18 @@ cdef class Recurrence:
         if dc is not None:
             call.dc = _rows(dc, "dc", float64, n, units, False, NULL)
         if dx is not None:
-            call.weights_x_t = _flat(weights_x_t, "weights_x_t", float64,
-                                     self.table.packed_gates_transposed_size(units, call.n_inputs), False, True)
+            call.weights_x_t = self._transposed(weights_x_t, "weights_x_t", 0, call.n_inputs)
             call.dx = _rows(dx, "dx", float64, steps, call.n_inputs, True, &call.dx_stride)
             call.dx_accumulate = dx_accumulate
         if dh0 is not None:
             call.dh0 = _rows(dh0, "dh0", float64, n, units, True, NULL)
         if dc0 is not None:
             call.dc0 = _rows(dc0, "dc0", float64, n, units, True, NULL)
+
+    cdef void *_transposed(self, object packed, str name, int operand, Py_ssize_t n_columns) except NULL:
+        cdef Py_ssize_t size = self.table.packed_gates_transposed_size(self.cell.code, operand, self.call.n_units,
+                                                                       n_columns)
+        return _flat(packed, name, self.float64, size, False, True)
 
 
 cdef struct row_range:
@@ -198,14 +230,14 @@ def forward(list passes, Py_ssize_t n_threads=1):
     cdef meeting place = meeting(0, 0)
     if plan.shares_units():
         with nogil, parallel(num_threads=<int>plan.n_threads):
-            table.lstm_forward_shared(plan.calls[0], &place, threadid(), LSTMFAST_TEAM_SIZE)
+            table.recurrent_forward_shared(plan.calls[0], &place, threadid(), LSTMFAST_TEAM_SIZE)
     elif threads == 1:
         with nogil:
             for i in range(plan.n_ranges):
-                table.lstm_forward(plan.ranges[i].call, plan.ranges[i].begin, plan.ranges[i].end)
+                table.recurrent_forward(plan.ranges[i].call, plan.ranges[i].begin, plan.ranges[i].end)
     else:
         for i in prange(plan.n_ranges, nogil=True, schedule="static", chunksize=1, num_threads=threads):
-            table.lstm_forward(plan.ranges[i].call, plan.ranges[i].begin, plan.ranges[i].end)
+            table.recurrent_forward(plan.ranges[i].call, plan.ranges[i].begin, plan.ranges[i].end)
 
 
 def backward(list passes, Py_ssize_t n_threads=1):
@@ -216,7 +248,7 @@ def backward(list passes, Py_ssize_t n_threads=1):
     """
     cdef Recurrence item
     for item in passes:
-        if item.call.dc_carry == NULL:
+        if item.call.dkernel == NULL:
             raise RuntimeError("set_gradients comes before backward")
     cdef _Plan plan = _Plan(passes, n_threads)
     cdef const kernel_table *table = plan.table
@@ -226,7 +258,7 @@ def backward(list passes, Py_ssize_t n_threads=1):
     cdef int threads = plan.n_threads
     with nogil, parallel(num_threads=threads):
         for i in prange(plan.n_ranges, schedule="static", chunksize=1):
-            table.lstm_backward(plan.ranges[i].call, plan.ranges[i].begin, plan.ranges[i].end)
+            table.recurrent_backward(plan.ranges[i].call, plan.ranges[i].begin, plan.ranges[i].end)
         for part in prange(input_parts, schedule="static", chunksize=1):
             _input_gradient(plan, part)
         for i in prange(pieces, schedule="static", chunksize=1):

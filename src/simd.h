@@ -94,6 +94,7 @@ typedef uint32_t real_bits;
 #define X86_FROM_BITS(a) PASTE3(X86_PREFIX, PASTE3(castsi, X86_WIDTH, _pd), )(a)
 typedef PASTE3(__m, X86_WIDTH, d) vec;
 #define X86_MASK __mmask8
+#define X86_SUFFIX _pd
 #else
 #define X86(op) PASTE3(X86_PREFIX, op, _ps)
 #define X86_SHIFT(a, n) PASTE3(X86_PREFIX, slli, _epi32)(a, n)
@@ -101,6 +102,7 @@ typedef PASTE3(__m, X86_WIDTH, d) vec;
 #define X86_FROM_BITS(a) PASTE3(X86_PREFIX, PASTE3(castsi, X86_WIDTH, _ps), )(a)
 typedef PASTE3(__m, X86_WIDTH, ) vec;
 #define X86_MASK __mmask16
+#define X86_SUFFIX _ps
 #endif
 #define VL (X86_WIDTH / 8 / REAL_SIZE)
 #if defined(LSTMFAST_AVX512)
@@ -123,8 +125,19 @@ INLINE vec v_fma(vec a, vec b, vec c) {
     return X86(fmadd)(a, b, c);
 #endif
 }
-/* The hardware returns its second operand where either is NaN: with the limit first, NaN passes through. */
-INLINE vec v_clamp(vec a, real low, real high) { return X86(max)(v_set(low), X86(min)(v_set(high), a)); }
+/* Where either is NaN, x86 returns b. */
+INLINE vec v_max(vec a, vec b) { return X86(max)(a, b); }
+INLINE vec v_min(vec a, vec b) { return X86(min)(a, b); }
+/* 1 where a > 0, else 0. */
+INLINE vec v_positive(vec a) {
+#if defined(LSTMFAST_AVX512)
+    return X86(maskz_mov)(PASTE3(_mm512_cmp, X86_SUFFIX, _mask)(a, v_set(0), _CMP_GT_OQ), v_set(1));
+#elif defined(LSTMFAST_AVX2)
+    return X86(and)(X86(cmp)(a, v_set(0), _CMP_GT_OQ), v_set(1));
+#else
+    return X86(and)(X86(cmpgt)(a, v_set(0)), v_set(1));
+#endif
+}
 /* AVX-512's division blocks its port for 16 cycles; one Newton step on the 14-bit reciprocal, then one on the quotient,
  * are instructions that pipeline. */
 INLINE vec v_reciprocal(vec b) {
@@ -152,11 +165,17 @@ INLINE vec v_to_exponent(vec a) { return X86_FROM_BITS(X86_SHIFT(X86_TO_BITS(a),
 #ifdef LSTMFAST_F64
 #define NEON(op) PASTE3(v, op, q_f64)
 #define NEON_SET vdupq_n_f64
+#define NEON_FROM_BITS vreinterpretq_f64_u64
+#define NEON_TO_BITS vreinterpretq_u64_f64
+#define NEON_AND vandq_u64
 #define NEON_SHIFT(a) vreinterpretq_f64_u64(vshlq_n_u64(vreinterpretq_u64_f64(a), MANTISSA_BITS))
 typedef float64x2_t vec;
 #else
 #define NEON(op) PASTE3(v, op, q_f32)
 #define NEON_SET vdupq_n_f32
+#define NEON_FROM_BITS vreinterpretq_f32_u32
+#define NEON_TO_BITS vreinterpretq_u32_f32
+#define NEON_AND vandq_u32
 #define NEON_SHIFT(a) vreinterpretq_f32_u32(vshlq_n_u32(vreinterpretq_u32_f32(a), MANTISSA_BITS))
 typedef float32x4_t vec;
 #endif
@@ -170,7 +189,9 @@ INLINE vec v_add(vec a, vec b) { return NEON(add)(a, b); }
 INLINE vec v_sub(vec a, vec b) { return NEON(sub)(a, b); }
 INLINE vec v_mul(vec a, vec b) { return NEON(mul)(a, b); }
 INLINE vec v_fma(vec a, vec b, vec c) { return NEON(fma)(c, a, b); }
-INLINE vec v_clamp(vec a, real low, real high) { return NEON(max)(v_set(low), NEON(min)(v_set(high), a)); }
+INLINE vec v_max(vec a, vec b) { return NEON(max)(a, b); }
+INLINE vec v_min(vec a, vec b) { return NEON(min)(a, b); }
+INLINE vec v_positive(vec a) { return NEON_FROM_BITS(NEON_AND(NEON(cgt)(a, v_set(0)), NEON_TO_BITS(v_set(1)))); }
 INLINE vec v_reciprocal(vec b) { return NEON(div)(v_set(1), b); }
 INLINE vec v_divide(vec a, vec b) { return NEON(div)(a, b); }
 INLINE vec v_to_exponent(vec a) { return NEON_SHIFT(a); }
@@ -194,9 +215,9 @@ INLINE vec v_add(vec a, vec b) { EACH_LANE(a.lane[j] + b.lane[j]); }
 INLINE vec v_sub(vec a, vec b) { EACH_LANE(a.lane[j] - b.lane[j]); }
 INLINE vec v_mul(vec a, vec b) { EACH_LANE(a.lane[j] * b.lane[j]); }
 INLINE vec v_fma(vec a, vec b, vec c) { return v_add(v_mul(a, b), c); }
-INLINE vec v_clamp(vec a, real low, real high) {
-    EACH_LANE(a.lane[j] < low ? low : a.lane[j] > high ? high : a.lane[j]);
-}
+INLINE vec v_max(vec a, vec b) { EACH_LANE(a.lane[j] > b.lane[j] ? a.lane[j] : b.lane[j]); }
+INLINE vec v_min(vec a, vec b) { EACH_LANE(a.lane[j] < b.lane[j] ? a.lane[j] : b.lane[j]); }
+INLINE vec v_positive(vec a) { EACH_LANE(a.lane[j] > 0 ? (real)1 : (real)0); }
 INLINE vec v_reciprocal(vec b) { EACH_LANE(1 / b.lane[j]); }
 INLINE vec v_divide(vec a, vec b) { EACH_LANE(a.lane[j] / b.lane[j]); }
 INLINE vec v_to_exponent(vec a) {
@@ -220,6 +241,9 @@ INLINE vec v_to_exponent(vec a) {
 #define TILE_ROWS 3
 #define CELL_CHAINS 2
 #endif
+
+/* NaN passes through: the limit comes first. */
+INLINE vec v_clamp(vec a, real low, real high) { return v_max(v_set(low), v_min(v_set(high), a)); }
 
 /* The first n lanes of a vector, when an array ends before the vector does; the others are 0. */
 INLINE vec v_load_lanes(const real *p, ptrdiff_t n) {

@@ -8,7 +8,7 @@ cdef class Stream:
 
     Parameters
     ----------
-    layers : list of (packed weights, n_inputs, n_units)
+    layers : list of (Cell, packed weights, peephole or None, n_inputs, n_units)
         Unidirectional layers, lowest first; weights from `pack_gates`.
     dense : list of (packed weights, n_inputs, n_outputs)
         Dense layers with relu between them; weights from `pack_columns`.
@@ -34,7 +34,7 @@ cdef class Stream:
     cdef double work
     cdef object recipe  # the arguments, for copy
     cdef list arrays    # keeps every array alive
-    cdef list h_steps, c_steps
+    cdef list cells, h_steps, c_steps  # of each layer; c_steps may hold None
     cdef object pooled, counts
     cdef void *pooled_data
     cdef void *features
@@ -47,35 +47,25 @@ cdef class Stream:
             import numpy
             from lstmfast.workspace import aligned_empty
             _np, _aligned_empty = numpy, aligned_empty
-        cdef Py_ssize_t i, n_inputs, n_units, n_outputs, padded, size
+        cdef Py_ssize_t i, n_inputs, n_units, n_outputs, size
+        cdef Cell cell
         dtype = "float64" if float64 else "float32"
         self.n, self.float64, self.n_threads = _positive(n, "n"), float64, n_threads
         self.table = _tables[float64]
         self.recipe = (layers, dense, pooling, activation, n, float64, n_threads)
         self.mean, self.maximum = pooling == "mean", pooling == "max"
         self.has_activation, self.multilabel = activation is not None, activation == "sigmoid"
-        self.arrays, self.h_steps, self.c_steps = [], [], []
+        self.arrays, self.cells, self.h_steps, self.c_steps = [], [], [], []
         self.n_layers, self.n_dense = len(layers), len(dense)
         self.layers = <recurrent_call *>PyMem_Calloc(self.n_layers, sizeof(recurrent_call))
         self.dense = <dense_call *>PyMem_Calloc(self.n_dense, sizeof(dense_call))
         if self.layers == NULL or self.dense == NULL or self.n_layers < 1 or self.n_dense < 1:
             raise MemoryError("layers of a stream")
-        size = self.n_features = layers[0][1]
-        for i, (packed, n_inputs, n_units) in enumerate(layers):
+        size = self.n_features = layers[0][3]
+        for i, (cell, packed, peephole, n_inputs, n_units) in enumerate(layers):
             if n_inputs != size:
                 raise ValueError(f"layer {i} takes {n_inputs} inputs, but the one below gives {size}")
-            padded = -(-_positive(n_units, "n_units") // self.table.lanes) * self.table.lanes
-            h, c = _aligned_empty((2 * n * n_units,), dtype), _aligned_empty((n * padded,), dtype)
-            self.arrays += [packed, h, c]
-            self.h_steps.append(h.reshape(2, n, n_units))
-            self.c_steps.append(c.reshape(n, padded))
-            self.layers[i].n_rows, self.layers[i].n_inputs, self.layers[i].n_units = n, n_inputs, n_units
-            self.layers[i].x_stride, self.layers[i].h_stride = n_inputs, n_units
-            self.layers[i].weights = _flat(packed, "weights", float64, packed_gates_size(n_inputs, n_units, float64),
-                                           False, True)
-            self.layers[i].h_steps = _flat(h, "h", float64, 2 * n * n_units, True)
-            self.layers[i].c_steps = _flat(c, "c", float64, n * padded, True)
-            self.work += <double>n * (n_inputs + n_units) * 4 * n_units
+            self._add_layer(self.layers + i, cell, packed, peephole, n_inputs, _positive(n_units, "n_units"), dtype)
             size = n_units
         self.width = size
         pooled, self.counts = _aligned_empty((n * size,), dtype), _np.zeros(n, _np.int64)
@@ -98,6 +88,39 @@ cdef class Stream:
             size = n_outputs
         self.n_outputs = size
         self.reset()
+
+    cdef int _add_layer(self, recurrent_call *call, Cell cell, packed, peephole, Py_ssize_t n_inputs,
+                        Py_ssize_t n_units, dtype) except -1:
+        cdef Py_ssize_t n = self.n, lanes = self.table.lanes, padded = -(-n_units // lanes) * lanes, size
+        cdef bint float64 = self.float64
+        c_steps = None
+        h = _aligned_empty((2 * n * n_units,), dtype)
+        self.arrays += [packed, peephole, h]
+        cell.describe(call)
+        call.n_rows, call.n_inputs, call.n_units, call.x_stride, call.h_stride = n, n_inputs, n_units, n_inputs, n_units
+        call.weights = _flat(packed, "weights", float64, packed_gates_size(cell, n_inputs, n_units, float64), False,
+                             True)
+        call.h_steps = _flat(h, "h", float64, 2 * n * n_units, True)
+        call.c_steps = call.gated_steps = call.h_steps  # never read or written where a cell has none
+        if cell.has_peephole:
+            call.peephole = _rows(peephole, "peephole", float64, 3, n_units, False, NULL)
+        if cell.second_state:
+            size = 2 if cell.reads_c else 1
+            c = _aligned_empty((size * n * padded,), dtype)
+            call.c_steps = _flat(c, "c", float64, size * n * padded, True)
+            self.arrays.append(c)
+            c_steps = c.reshape(size, n, padded)
+        if cell.two_phases:
+            size = n * self.table.gates_size(cell.code, n_units)
+            gates, gated = _aligned_empty((size,), dtype), _aligned_empty((n * n_units,), dtype)
+            call.gates = _flat(gates, "gates", float64, size, True)
+            call.gated_steps = _flat(gated, "gated", float64, n * n_units, True)
+            self.arrays += [gates, gated]
+        self.cells.append(cell)
+        self.h_steps.append(h.reshape(2, n, n_units))
+        self.c_steps.append(c_steps)
+        self.work += <double>n * (n_inputs + n_units) * 4 * n_units
+        return 0
 
     def __dealloc__(self):
         PyMem_Free(self.layers)
@@ -167,7 +190,7 @@ cdef class Stream:
             layer = self.layers + i
             layer.x = x
             if n_threads == 1:
-                self.table.lstm_step(layer, now, 0, self.n, 0, layer.n_units)
+                self.table.recurrent_step(layer, now, 0, self.n, 0, 1)
             else:
                 for part in prange(n_threads, schedule="static", chunksize=1, num_threads=<int>n_threads):
                     self._share_step(layer, now, part, n_threads)
@@ -197,13 +220,11 @@ cdef class Stream:
     @cython.cdivision(True)
     cdef void _share_step(self, const recurrent_call *layer, int now, Py_ssize_t part, Py_ssize_t parts) noexcept nogil:
         """One thread's part of a step: rows where they fill tiles on every thread, else units."""
-        cdef Py_ssize_t lanes = self.table.lanes, blocks = (layer.n_units + lanes - 1) // lanes
-        if self.n >= parts * self.table.tile_rows:
-            self.table.lstm_step(layer, now, _share(self.n, part, parts), _share(self.n, part + 1, parts), 0,
-                                 layer.n_units)
+        cdef bint by_rows = self.n >= parts * self.table.tile_rows or layer.gates != NULL
+        if by_rows:
+            self.table.recurrent_step(layer, now, _share(self.n, part, parts), _share(self.n, part + 1, parts), 0, 1)
         else:
-            self.table.lstm_step(layer, now, 0, self.n, _share(blocks, part, parts) * lanes,
-                                 min(_share(blocks, part + 1, parts) * lanes, layer.n_units))
+            self.table.recurrent_step(layer, now, 0, self.n, part, parts)
 
     cdef tuple _output_shape(self, bint one):
         if one:
@@ -229,13 +250,12 @@ cdef class Stream:
     def state(self):
         """A copy of the state, as a dict of arrays; assign it to come back to it.
 
-        "h" and "c": lists with an array (n, units) for each layer; "pooled": sum or maximum of the top layer's outputs
-        (n, units); "n_steps": steps since the start, int64 (n,).
+        "h" and "c": lists with an array (n, units) for each layer, None for c where the cell has none; "pooled": sum or
+        maximum of the top layer's outputs (n, units); "n_steps": steps since the start, int64 (n,).
         """
-        units = [self.layers[i].n_units for i in range(self.n_layers)]
         return {
             "h": [h[self.now].copy() for h in self.h_steps],
-            "c": [c[:, :size].copy() for c, size in zip(self.c_steps, units)],
+            "c": [self._c(i).copy() if (<Cell>self.cells[i]).has_c else None for i in range(self.n_layers)],
             "pooled": self.pooled.copy(),
             "n_steps": self.counts.copy(),
         }
@@ -254,11 +274,16 @@ cdef class Stream:
 
         if not isinstance(state, dict) or set(state) != {"h", "c", "pooled", "n_steps"}:
             raise ValueError("state must be a dict with the keys h, c, pooled and n_steps, as `state` gives it")
-        units = [self.layers[i].n_units for i in range(self.n_layers)]
         if len(state["h"]) != self.n_layers or len(state["c"]) != self.n_layers:
             raise ValueError(f"state must hold h and c of {self.n_layers} layers")
-        h = [checked(value, f"h[{i}]", (self.n, units[i])) for i, value in enumerate(state["h"])]
-        c = [checked(value, f"c[{i}]", (self.n, units[i])) for i, value in enumerate(state["c"])]
+        shapes = [(self.n, self.layers[i].n_units) for i in range(self.n_layers)]
+        h = [checked(value, f"h[{i}]", shapes[i]) for i, value in enumerate(state["h"])]
+        c = list(h)  # which is what a GRU keeps there
+        for i, value in enumerate(state["c"]):
+            if (<Cell>self.cells[i]).has_c:
+                c[i] = checked(value, f"c[{i}]", shapes[i])
+            elif value is not None:
+                raise ValueError(f"c[{i}] must be None: layer {i} has no c")
         pooled = checked(state["pooled"], "pooled", (self.n, self.width))
         counts = _np.asarray(state["n_steps"])
         if counts.shape != (self.n,) or counts.dtype.kind not in "iu" or (counts < 0).any():
@@ -266,9 +291,15 @@ cdef class Stream:
         self._must_be_idle()
         for i in range(self.n_layers):
             self.h_steps[i][self.now] = h[i]
-            self.c_steps[i][:, : units[i]] = c[i]
+            if self.c_steps[i] is not None:
+                self._c(i)[...] = c[i]
         self.pooled[...] = pooled
         self.counts[...] = counts
+
+    cdef object _c(self, Py_ssize_t i):
+        """A view of layer i's c (n, units)."""
+        c = self.c_steps[i]
+        return c[self.now if len(c) == 2 else 0, :, : self.layers[i].n_units]
 
     def reset(self, rows=None):
         """Start sequences anew.
@@ -283,7 +314,8 @@ cdef class Stream:
         self.counts[rows] = 0  # first: an IndexError of a wrong row comes before anything else changes
         for h, c in zip(self.h_steps, self.c_steps):
             h[:, rows] = 0
-            c[rows] = 0
+            if c is not None:
+                c[:, rows] = 0
         self.pooled[rows] = 0
 
     def copy(self):

@@ -30,27 +30,48 @@ INLINE ptrdiff_t tile_begin(ptrdiff_t n, ptrdiff_t tile) {
     return tile * size + min_size(tile, larger);
 }
 
-INLINE void product(const int m, const int nv, const operand *a, int n_operands, const real *panel, real *out) {
-    vec sum[TILE_ROWS][4];
-    UNROLL for (int r = 0; r < m; r++)
-        UNROLL for (int v = 0; v < nv; v++) sum[r][v] = v_load(panel + v * VL);
-    const real *w = panel + nv * VL;
-    for (const operand *end = a + n_operands; a < end; a++) {
-        for (ptrdiff_t repeat = 0; repeat < a->repeats; repeat++) {
-            const real *row[TILE_ROWS];
-            UNROLL for (int r = 0; r < m; r++) row[r] = a->row[r] + repeat * a->stride;
-            for (ptrdiff_t k = 0, n = a->n; k < n; k++, w += nv * VL) {
-                vec column[4];
-                UNROLL for (int v = 0; v < nv; v++) column[v] = v_load(w + v * VL);
-                UNROLL for (int r = 0; r < m; r++) {
-                    vec value = v_set(row[r][k]);
-                    UNROLL for (int v = 0; v < nv; v++) sum[r][v] = v_fma(column[v], value, sum[r][v]);
-                }
+/* Adds the products of one operand to `count` sums of each row, from the first on; returns where its weights end. */
+INLINE const real *accumulate(const int m, const int first, const int count, const operand *a, const real *w,
+                              vec sum[][4]) {
+    for (ptrdiff_t repeat = 0; repeat < a->repeats; repeat++) {
+        const real *row[TILE_ROWS];
+        UNROLL for (int r = 0; r < m; r++) row[r] = a->row[r] + repeat * a->stride;
+        for (ptrdiff_t k = 0, n = a->n; k < n; k++, w += count * VL) {
+            vec column[4];
+            UNROLL for (int v = 0; v < count; v++) column[v] = v_load(w + v * VL);
+            UNROLL for (int r = 0; r < m; r++) {
+                vec value = v_set(row[r][k]);
+                UNROLL for (int v = 0; v < count; v++) sum[r][first + v] = v_fma(column[v], value, sum[r][first + v]);
             }
         }
     }
+    return w;
+}
+INLINE void begin_sums(const int m, const int nv, const real *start, vec sum[][4]) {
+    UNROLL for (int r = 0; r < m; r++)
+        UNROLL for (int v = 0; v < nv; v++) sum[r][v] = v_load(start + v * VL);
+}
+INLINE void end_sums(const int m, const int nv, vec sum[][4], real *out) {
     UNROLL for (int r = 0; r < m; r++)
         UNROLL for (int v = 0; v < nv; v++) v_store(out + (r * nv + v) * VL, sum[r][v]);
+}
+
+INLINE void product(const int m, const int nv, const operand *a, int n_operands, const real *panel, real *out) {
+    vec sum[TILE_ROWS][4];
+    begin_sums(m, nv, panel, sum);
+    const real *w = panel + nv * VL;
+    for (const operand *end = a + n_operands; a < end; a++) w = accumulate(m, 0, nv, a, w, sum);
+    end_sums(m, nv, sum, out);
+}
+
+/* 4 vectors of which the first operand feeds the first 3 and the second 3 from `second` on; a third one the last. */
+INLINE void split_product(const int m, const int second, const operand *a, int n_operands, const real *panel, real *out) {
+    vec sum[TILE_ROWS][4];
+    begin_sums(m, 4, panel, sum);
+    const real *w = accumulate(m, 0, 3, a, panel + 4 * VL, sum);
+    w = accumulate(m, second, 3, a + 1, w, sum);
+    if (n_operands == 3) accumulate(m, 3, 1, a + 2, w, sum);
+    end_sums(m, 4, sum, out);
 }
 
 /* One row against two panels of 4 vectors: one panel's 4 sums would wait for each other's latency, 8 keep both
@@ -70,10 +91,10 @@ static void product_pair(const operand *a, int n_operands, const real *panel, co
     UNROLL for (int v = 0; v < 8; v++) v_store(out + v * VL, sum[v]);
 }
 
-/* a: n pointers, of which values [r] are taken; d: rows d_stride apart; vector v goes to out + v * v_stride, its first
+/* a: n pointers, of which values [r] are taken; d: rows d_stride apart; vector v goes to out + place[v], its first
  * lanes[v] lanes, rows out_stride apart. */
 INLINE void outer(const int m, const int nv, const real *const *a, ptrdiff_t a_offset, ptrdiff_t n, const real *d,
-                  ptrdiff_t d_stride, real *out, ptrdiff_t out_stride, ptrdiff_t v_stride, const ptrdiff_t *lanes) {
+                  ptrdiff_t d_stride, real *out, ptrdiff_t out_stride, const ptrdiff_t *place, const ptrdiff_t *lanes) {
     vec sum[TILE_ROWS][4];
     UNROLL for (int r = 0; r < m; r++)
         UNROLL for (int v = 0; v < nv; v++) sum[r][v] = v_set(0);
@@ -88,8 +109,8 @@ INLINE void outer(const int m, const int nv, const real *const *a, ptrdiff_t a_o
     }
     UNROLL for (int r = 0; r < m; r++)
         UNROLL for (int v = 0; v < nv; v++) {
-            real *place = out + r * out_stride + v * v_stride;
-            v_store_lanes(place, v_add(v_load_lanes(place, lanes[v]), sum[r][v]), lanes[v]);
+            real *to = out + r * out_stride + place[v];
+            v_store_lanes(to, v_add(v_load_lanes(to, lanes[v]), sum[r][v]), lanes[v]);
         }
 }
 
@@ -99,29 +120,38 @@ INLINE void outer(const int m, const int nv, const real *const *a, ptrdiff_t a_o
         product(m, nv, a, n_operands, panel, out);                                                              \
     }                                                                                                           \
     static void outer_##m##_##nv(const real *const *a, ptrdiff_t a_offset, ptrdiff_t n, const real *d,          \
-                                 ptrdiff_t d_stride, real *out, ptrdiff_t out_stride, ptrdiff_t v_stride,       \
+                                 ptrdiff_t d_stride, real *out, ptrdiff_t out_stride, const ptrdiff_t *place,   \
                                  const ptrdiff_t *lanes) {                                                      \
-        outer(m, nv, a, a_offset, n, d, d_stride, out, out_stride, v_stride, lanes);                            \
+        outer(m, nv, a, a_offset, n, d, d_stride, out, out_stride, place, lanes);                               \
     }
-#define DEFINE_TILES(m) DEFINE_TILE(m, 1) DEFINE_TILE(m, 2) DEFINE_TILE(m, 3) DEFINE_TILE(m, 4)
+#define DEFINE_SPLIT(m, second)                                                                                 \
+    static void split_##m##_##second(const operand *a, int n_operands, const real *panel, real *out) {          \
+        split_product(m, second, a, n_operands, panel, out);                                                    \
+    }
+#define DEFINE_TILES(m) DEFINE_SPLIT(m, 0) DEFINE_SPLIT(m, 1) DEFINE_TILE(m, 1) DEFINE_TILE(m, 2) DEFINE_TILE(m, 3) DEFINE_TILE(m, 4)
 #define TILE_NAMES(kind, m) {kind##_##m##_1, kind##_##m##_2, kind##_##m##_3, kind##_##m##_4}
 
 typedef void (*product_tile)(const operand *, int, const real *, real *);
 typedef void (*outer_tile)(const real *const *, ptrdiff_t, ptrdiff_t, const real *, ptrdiff_t, real *, ptrdiff_t,
-                           ptrdiff_t, const ptrdiff_t *);
+                           const ptrdiff_t *, const ptrdiff_t *);
 
 DEFINE_TILES(1) DEFINE_TILES(2) DEFINE_TILES(3)
 #if TILE_ROWS == 6
 DEFINE_TILES(4) DEFINE_TILES(5) DEFINE_TILES(6)
+#define SPLIT_TABLE(second)                                                                                     \
+    {split_1_##second, split_2_##second, split_3_##second, split_4_##second, split_5_##second, split_6_##second}
 #define TILE_TABLE(kind)                                                                                        \
     {TILE_NAMES(kind, 1), TILE_NAMES(kind, 2), TILE_NAMES(kind, 3), TILE_NAMES(kind, 4), TILE_NAMES(kind, 5),   \
      TILE_NAMES(kind, 6)}
 #else
+#define SPLIT_TABLE(second) {split_1_##second, split_2_##second, split_3_##second}
 #define TILE_TABLE(kind) {TILE_NAMES(kind, 1), TILE_NAMES(kind, 2), TILE_NAMES(kind, 3)}
 #endif
 /* [m - 1][nv - 1] */
 static const product_tile PRODUCT[TILE_ROWS][4] = TILE_TABLE(product);
 static const outer_tile OUTER[TILE_ROWS][4] = TILE_TABLE(outer);
+/* [second][m - 1] */
+static const product_tile SPLIT_PRODUCT[2][TILE_ROWS] = {SPLIT_TABLE(0), SPLIT_TABLE(1)};
 
 /* ---- packed layouts ---- */
 
@@ -150,59 +180,6 @@ static void pack_columns(const void *matrix, ptrdiff_t row_stride, ptrdiff_t col
             for (ptrdiff_t j = 0; j < n; j++) out[j] = row[j * column_stride];
             for (ptrdiff_t j = n; j < width; j++) out[j] = 0;
         }
-    }
-}
-
-/* The 4 gates of VL units, side by side: [block of units][bias, then k over inputs and hidden][gate][VL].
- * In the last block, gates are as many quarters of a vector wide as its units need: 4 gates of 2 units, or of a quarter
- * of VL, are 1 vector and not 4. */
-INLINE int gate_vectors(ptrdiff_t n_units, ptrdiff_t block) {
-    return (int)ceil_div(4 * min_size(VL, n_units - block * VL), VL);
-}
-static ptrdiff_t packed_gates_size(ptrdiff_t n_inputs, ptrdiff_t n_units) {
-    ptrdiff_t whole = (n_units - 1) / VL;
-    return (4 * whole + gate_vectors(n_units, whole)) * VL * (1 + n_inputs + n_units);
-}
-INLINE real *pack_gate_row(const real *row, ptrdiff_t first, ptrdiff_t n_units, real *out) {
-    ptrdiff_t n = min_size(VL, n_units - first), width = gate_vectors(n_units, first / VL) * VL / 4;
-    for (int gate = 0; gate < 4; gate++, out += width) {
-        const real *units = row + gate * n_units + first;
-        for (ptrdiff_t j = 0; j < n; j++) out[j] = units[j];
-        for (ptrdiff_t j = n; j < width; j++) out[j] = 0;
-    }
-    return out;
-}
-static void pack_gates(const void *kernel, const void *recurrent_kernel, const void *bias, ptrdiff_t n_inputs,
-                       ptrdiff_t n_units, void *packed) {
-    const real *w = kernel, *u = recurrent_kernel, *b = bias;
-    real *out = packed;
-    for (ptrdiff_t first = 0; first < n_units; first += VL) {
-        out = pack_gate_row(b, first, n_units, out);
-        for (ptrdiff_t k = 0; k < n_inputs; k++) out = pack_gate_row(w + k * 4 * n_units, first, n_units, out);
-        for (ptrdiff_t k = 0; k < n_units; k++) out = pack_gate_row(u + k * 4 * n_units, first, n_units, out);
-    }
-}
-
-/* The transpose of an (n_columns, 4H) matrix whose 4H runs as saved gates do: [block of units][gate][VL]. */
-static ptrdiff_t packed_gates_transposed_size(ptrdiff_t n_units, ptrdiff_t n_columns) {
-    return packed_columns_size(4 * padded(n_units), n_columns);
-}
-static void pack_gates_transposed(const void *matrix, ptrdiff_t n_columns, ptrdiff_t n_units, void *packed) {
-    const real *source = matrix;
-    real *out = packed;
-    for (ptrdiff_t panel = 0; panel < n_panels(n_columns); panel++) {
-        ptrdiff_t first = panel * 4 * VL, width = panel_vectors(n_columns, panel) * VL;
-        ptrdiff_t n = min_size(width, n_columns - first);
-        memset(out, 0, (size_t)(width * (1 + 4 * padded(n_units))) * sizeof(real));
-        for (ptrdiff_t j = 0; j < n; j++) {
-            const real *row = source + (first + j) * 4 * n_units;
-            for (int gate = 0; gate < 4; gate++)
-                for (ptrdiff_t unit = 0; unit < n_units; unit++) {
-                    ptrdiff_t k = (unit / VL * 4 + gate) * VL + unit % VL;
-                    out[(1 + k) * width + j] = row[gate * n_units + unit];
-                }
-        }
-        out += width * (1 + 4 * padded(n_units));
     }
 }
 #endif

@@ -13,6 +13,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
+from .._core import ACTIVATIONS, CELLS, RECURRENT_ACTIVATIONS
 from ..config import effective_n_threads
 from ..layers.parameters import check_dtype, check_size
 from ..network import POOLINGS, Network
@@ -48,6 +49,9 @@ class RecurrentEstimator(BaseEstimator):
 
     _parameter_constraints: ClassVar = {
         "hidden_layer_sizes": ["array-like", Integral],
+        "cell": [StrOptions(set(CELLS))],
+        "activation": [StrOptions(set(ACTIVATIONS))],
+        "recurrent_activation": [StrOptions(set(RECURRENT_ACTIVATIONS))],
         "bidirectional": ["boolean"],
         "pooling": [StrOptions(set(POOLINGS))],
         "dense_layer_sizes": ["array-like", Integral],
@@ -81,14 +85,17 @@ class RecurrentEstimator(BaseEstimator):
     }
 
     def __init__(
-        self, hidden_layer_sizes=(64,), *, bidirectional=False, pooling="last", dense_layer_sizes=(), dropout=0.0,
-        recurrent_dropout=0.0, alpha=1e-4, l1_ratio=0.0, solver="adam", learning_rate="constant",
-        learning_rate_init=1e-3, momentum=0.9, nesterovs_momentum=True, beta_1=0.9, beta_2=0.999, epsilon=1e-8,
-        clip_norm=1.0, batch_size=32, max_iter=200, tol=1e-4, n_iter_no_change=10, shuffle=True, max_time=None,
-        early_stopping=False, validation_fraction=0.1, warm_start=False, random_state=None, verbose=0, n_jobs=None,
-        dtype="float32", callbacks=None,
+        self, hidden_layer_sizes=(64,), *, cell="lstm", activation="tanh", recurrent_activation="sigmoid",
+        bidirectional=False, pooling="last", dense_layer_sizes=(), dropout=0.0, recurrent_dropout=0.0, alpha=1e-4,
+        l1_ratio=0.0, solver="adam", learning_rate="constant", learning_rate_init=1e-3, momentum=0.9,
+        nesterovs_momentum=True, beta_1=0.9, beta_2=0.999, epsilon=1e-8, clip_norm=1.0, batch_size=32, max_iter=200,
+        tol=1e-4, n_iter_no_change=10, shuffle=True, max_time=None, early_stopping=False, validation_fraction=0.1,
+        warm_start=False, random_state=None, verbose=0, n_jobs=None, dtype="float32", callbacks=None,
     ):  # fmt: skip
         self.hidden_layer_sizes = hidden_layer_sizes
+        self.cell = cell
+        self.activation = activation
+        self.recurrent_activation = recurrent_activation
         self.bidirectional = bidirectional
         self.pooling = pooling
         self.dense_layer_sizes = dense_layer_sizes
@@ -270,7 +277,8 @@ class RecurrentEstimator(BaseEstimator):
         return {
             "n_features": sequences.n_features, "hidden_layer_sizes": list(hidden), "dense_layer_sizes": list(dense),
             "n_outputs": self._decision.n_outputs, "bidirectional": bool(self.bidirectional), "pooling": self.pooling,
-            "dtype": check_dtype(self.dtype).name,
+            "dtype": check_dtype(self.dtype).name, "cell": self.cell, "activation": self.activation,
+            "recurrent_activation": self.recurrent_activation,
         }  # fmt: skip
 
     def _new_network(self, sequences, targets, weights, rng):

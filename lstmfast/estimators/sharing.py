@@ -6,6 +6,13 @@ import inspect
 PARAMETERS = """\
 hidden_layer_sizes : int or tuple of int, default=(64,)
     Units of each recurrent layer, lowest first.
+cell : str, default="lstm"
+    "lstm"; a variant of it, "lstm-peephole", "lstm-coupled", "lstm-full-peephole", "lstm-gated-recurrence" or
+    "lstm-cell-recurrent"; "gru", "gru-reset-before"; or "rnn". Their equations: docs/cells.md.
+activation : {"tanh", "relu", "sigmoid", "identity", "softsign", "hard_tanh", "elu"}, default="tanh"
+    Of the candidate and the cell state.
+recurrent_activation : {"sigmoid", "hard_sigmoid"}, default="sigmoid"
+    Of the gates; "rnn" has none.
 bidirectional : bool, default=False
     Let a second set of units read each sequence backwards; a layer then has twice as many outputs.
 pooling : {"last", "mean", "max"}, default="last"
@@ -76,7 +83,7 @@ n_features_in_ : int
 feature_names_in_ : ndarray of shape (n_features_in_,)
     Column names of X, where it was a data frame.
 layers_ : list
-    The fitted layers, lowest first: `lstmfast.layers.LSTM`, then `lstmfast.layers.Dense`.
+    The fitted layers of `lstmfast.layers`, lowest first: LSTM, GRU or RNN, then Dense.
 n_layers_ : int
     Their number.
 n_outputs_ : int

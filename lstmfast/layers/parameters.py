@@ -40,11 +40,15 @@ class Parameter:
     def __get__(self, layer, owner=None):
         if layer is None:
             return self
+        if self.name not in layer.arrays:
+            raise AttributeError(f"a cell {layer.cell.name!r} has no {self.name}")
         view = layer.arrays[self.name].view()
         view.flags.writeable = False
         return view
 
     def __set__(self, layer, value):
+        if self.name not in layer.arrays:
+            raise AttributeError(f"a cell {layer.cell.name!r} has no {self.name}")
         target = layer.arrays[self.name]
         value = as_numbers(value, self.name)
         if value.shape != target.shape:
