@@ -49,13 +49,15 @@ class Case:
     l1_ratio: float = 0.0
     weighted: bool = False
     seed: int = 0
+    cell: reference.Cell = reference.LSTM
 
     def __post_init__(self):
         rng = np.random.default_rng(self.seed)
         n = len(self.lengths)
         self.network = Network(
             self.n_features, self.hidden, self.n_outputs, bidirectional=self.bidirectional, pooling=self.pooling,
-            dense_layer_sizes=self.dense, dtype="float64",
+            dense_layer_sizes=self.dense, dtype="float64", cell=self.cell.kind, activation=self.cell.activation,
+            recurrent_activation=self.cell.recurrent_activation, clip=self.cell.clip,
         )  # fmt: skip
         for array in self.network.named_parameters().values():
             # Not near 0, where the L1 penalty has its kink; biases too, so that no relu sits on its own.
@@ -99,13 +101,18 @@ class Case:
 
     def reference_results(self):
         """The objective, a flat gradient in lstmfast's order, and dx of each sequence."""
+        names = reference.PARAMETERS[self.cell.kind]
         layers = [
-            dict(zip(reference.READING_ORDER, [tuple(d.arrays.values()) for d in layer.directions], strict=False))
+            {
+                direction: [parameters.arrays[name] for name in names]
+                for direction, parameters in zip(reference.READING_ORDER, layer.directions, strict=False)
+            }
             for layer in self.network.layers
         ]
         dense = tuple(tuple(layer.arrays.values()) for layer in self.network.dense)
+        network = reference.Network(layers, self.pooling, dense, self.cell)
         value, gradients, dxs = reference.objective(
-            reference.Network(layers, self.pooling, dense), [self.data[row] for row in self.rows], self.targets,
+            network, [self.data[row] for row in self.rows], self.targets,
             LOSSES[self.loss][1], self.weights, self.masks_of_sequences(), self.alpha, self.l1_ratio,
         )  # fmt: skip
         # In a network's flat array the weights come first, then the biases.

@@ -1,4 +1,5 @@
-"""Accuracy of the vector sigmoid and tanh of src/simd.h, on every instruction set of this machine.
+"""Accuracy of the vector sigmoid and tanh of src/simd.h, and of the other activations of src/activations.h, on every
+instruction set of this machine.
 
 Errors are in ULP: units in the last place of the exact value, which mpmath gives with 50 digits.
 """
@@ -15,6 +16,7 @@ from lstmfast import _core
 
 DTYPES = {"float32": np.float32, "float64": np.float64}
 FUNCTIONS = ("sigmoid", "tanh")
+OTHERS = tuple(name for name in (*_core.ACTIVATIONS, *_core.RECURRENT_ACTIVATIONS) if name not in FUNCTIONS)
 BOUND = 4.0  # what src/simd.h promises
 # Below -EXP_LIMIT the sigmoid may stay where it is there: its exact value is then below 1e-34 and 1e-304.
 EXP_LIMIT = {"float32": 80.0, "float64": 700.0}
@@ -29,7 +31,7 @@ from lstmfast import _core
 arguments = np.load(sys.argv[1])
 results = {}
 for name, x in arguments.items():
-    for function in ("sigmoid", "tanh"):
+    for function in sorted({*_core.ACTIVATIONS, *_core.RECURRENT_ACTIVATIONS}):
         y = np.full_like(x, 3)
         _core.evaluate(function, x, y, x.dtype == np.float64)
         results[f"{name} {function}"] = y
@@ -147,7 +149,7 @@ def test_zero_and_infinity(results, dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("function", FUNCTIONS)
+@pytest.mark.parametrize("function", FUNCTIONS + OTHERS)
 def test_nan_gives_nan_in_its_own_lane_only(results, function, dtype):
     for place in range(34):
         y = results[f"{dtype} nan {place} {function}"]
@@ -155,11 +157,89 @@ def test_nan_gives_nan_in_its_own_lane_only(results, function, dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("function", FUNCTIONS)
+@pytest.mark.parametrize("function", FUNCTIONS + OTHERS)
 def test_lengths_off_the_vector_width_give_the_same_bits(results, function, dtype):
     whole = results[f"{dtype} accuracy {function}"]
     for n in range(1, 35):
         assert results[f"{dtype} length {n} {function}"].tobytes() == whole[100 : 100 + n].tobytes(), n
+
+
+# ---- the other activations -------------------------------------------------------------------------------------------
+def accuracy_of(results, dtype, function):
+    """Arguments as float64, which holds them, and values."""
+    return ARGUMENTS[f"{dtype} accuracy"].astype(np.float64), results[f"{dtype} accuracy {function}"]
+
+
+def test_no_activation_is_forgotten():
+    assert set(OTHERS) == {"identity", "relu", "hard_tanh", "hard_sigmoid", "softsign", "elu"}
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    ("function", "expected"),
+    [("identity", lambda x: x), ("relu", lambda x: np.maximum(x, 0)), ("hard_tanh", lambda x: np.clip(x, -1, 1))],
+)
+def test_exact_activations(results, function, expected, dtype):
+    x, y = accuracy_of(results, dtype, function)
+    assert (y == expected(x)).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_hard_sigmoid(results, dtype):
+    """x / 6 + 1 / 2 in [0, 1]; next to -3, where two nearly equal numbers are subtracted, as exact as they are."""
+    x, y = accuracy_of(results, dtype, "hard_sigmoid")
+    assert (np.abs(y - np.clip(x / 6 + 0.5, 0, 1)) <= np.finfo(dtype).eps).all()
+    assert (y[x <= -3.001] == 0).all()
+    assert (y[x >= 3.001] == 1).all()
+    assert ((y >= 0) & (y <= 1)).all()
+    order = np.argsort(x)
+    assert (np.diff(y[order]) >= 0).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_error_of_softsign(results, dtype):
+    x, y = accuracy_of(results, dtype, "softsign")
+    with mpmath.workdps(50):
+        exact = [mpmath.mpf(value) / (1 + abs(mpmath.mpf(value))) for value in x]
+        high = np.array([float(value) for value in exact])
+        low = np.array([float(value - float(value)) for value in exact])
+    error = np.abs((y.astype(np.float64) - high) - low) / ulp(high, dtype)
+    at = error.argmax()
+    assert error[at] <= BOUND, f"softsign({x[at]!r}) = {y[at]!r}: {error[at]:.2f} ULP from {high[at]!r}"
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_error_of_elu(results, dtype):
+    """x > 0: x itself; else e^x - 1, which keeps its relative accuracy near 0."""
+    x, y = accuracy_of(results, dtype, "elu")
+    assert (y[x > 0] == x[x > 0]).all()
+    x, y = x[x <= 0], y[x <= 0]
+    with mpmath.workdps(50):
+        exact = [mpmath.expm1(value) for value in x]
+        high = np.array([float(value) for value in exact])
+        low = np.array([float(value - float(value)) for value in exact])
+    error = np.abs((y.astype(np.float64) - high) - low) / ulp(high, dtype)
+    at = error.argmax()
+    assert error[at] <= BOUND, f"elu({x[at]!r}) = {y[at]!r}: {error[at]:.2f} ULP from {high[at]!r}"
+    assert (y >= -1).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    ("function", "expected"),  # at 0, -0, infinity, -infinity
+    [
+        ("identity", [0, 0, np.inf, -np.inf]),
+        ("relu", [0, 0, np.inf, 0]),
+        ("hard_tanh", [0, 0, 1, -1]),
+        ("hard_sigmoid", [0.5, 0.5, 1, 0]),
+        ("elu", [0, 0, np.inf, -1]),
+        pytest.param(
+            "softsign", [0, 0, 1, -1], marks=pytest.mark.xfail(strict=True, reason="infinity / infinity is NaN")
+        ),
+    ],
+)
+def test_others_at_zero_and_infinity(results, function, expected, dtype):
+    assert results[f"{dtype} special {function}"].tolist() == expected
 
 
 def test_vector_widths(results):
@@ -182,3 +262,8 @@ def test_vector_widths(results):
 def test_evaluate_checks_its_arrays(x, y, error):
     with pytest.raises(error, match="must"):
         _core.evaluate("tanh", x, y, True)
+
+
+def test_evaluate_checks_its_function():
+    with pytest.raises(ValueError, match=r"function must be one of 'tanh', .*'hard_sigmoid', got 'gelu'"):
+        _core.evaluate("gelu", np.zeros(3), np.zeros(3), True)

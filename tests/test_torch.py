@@ -1,4 +1,4 @@
-"""PyTorch's nn.LSTM, nn.GRU and nn.RNN agree: outputs, states and all gradients, over hundreds of random configurations.
+"""nn.LSTM, nn.GRU and nn.RNN of PyTorch agree: outputs, states, all gradients, over hundreds of random configurations.
 
 Needs PyTorch; without it tests/golden holds some of its results (test_layers.py, test_cells.py).
 """

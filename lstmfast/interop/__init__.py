@@ -1,7 +1,7 @@
 """Models of other libraries as fitted estimators, and back.
 
-Reading and writing need none of those libraries: PyTorch's state_dict and Keras' weights are arrays. ONNX files need the
-package ``onnx``, Keras' files h5py. The formats and what they can hold: docs/interop.md.
+Reading and writing need none of those libraries: PyTorch's state_dict and Keras' weights are arrays. ONNX files need
+the package ``onnx``, Keras' files h5py. The formats and what they can hold: docs/interop.md.
 """
 
 from .keras import from_keras, to_keras

@@ -280,9 +280,9 @@ def _read_file(path):
 
 
 def _file_weights(layers, file):
-    """The arrays of `model.get_weights()`. Keras names a layer in the file by its class, with a number from the second."""
+    """The arrays of `model.get_weights()`. Keras names a layer there by its class, with a number from the second on."""
     weights, counts = [], {}
-    for kind, config in layers:
+    for kind, _ in layers:
         name = _snake_case(kind)
         number = counts[name] = counts.get(name, -1) + 1
         inner = {"Bidirectional": ["forward_layer/cell/vars", "backward_layer/cell/vars"], "Dense": ["vars"]}
@@ -294,7 +294,7 @@ def _file_weights(layers, file):
 
 def _snake_case(name):
     """As Keras does it: "SimpleRNN" -> "simple_rnn", "LSTM" -> "lstm"."""
-    name = re.sub(r"(.)([A-Z][a-z0-9]+)", r"\1_\2", name)
+    name = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", name)
     return re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()
 
 

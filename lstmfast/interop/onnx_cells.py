@@ -142,7 +142,7 @@ def _read_activations(name, operator, attributes, n):
 
 
 def write_cell(layer):
-    """The node of a recurrent layer: operator, attributes, and the inputs {"W": ..., "R": ..., "B": ...[, "P": ...]}."""
+    """The node of a recurrent layer: operator, attributes, and the inputs by name (W, R, B, with peepholes P)."""
     operator = _OPERATORS[layer.cell]
     inputs = {"W": [], "R": [], "B": []}
     for parameters in layer.directions:
