@@ -246,5 +246,5 @@ def test_torch_loads_what_to_torch_gives(cell, variant, dtype):
 def test_half_precision_is_refused():
     torch = pytest.importorskip("torch")
     state = torch.nn.LSTM(2, 3).bfloat16().state_dict()
-    with pytest.raises(TypeError, match="weight_ih_l0 cannot be read as an array: .*BFloat16"):
+    with pytest.raises(TypeError, match=r"weight_ih_l0 cannot be read as an array: .*BFloat16"):
         from_torch(state)

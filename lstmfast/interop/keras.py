@@ -183,9 +183,10 @@ class _Reader:
             return Recurrent(name, cell, *([None] if backwards else []), *directions, **options), returns_steps
         if config.get("merge_mode", "concat") != "concat":
             raise ValueError(f"layer {name!r}: merge_mode must be 'concat', got {config['merge_mode']!r}")
-        inner = [config["layer"], config.get("backward_layer") or config["layer"]]
+        own = config.get("backward_layer")  # otherwise it is like the other
+        inner = [config["layer"], own or config["layer"]]
         read = [_recurrent_options(name, layer["class_name"], layer["config"]) for layer in inner]
-        if read[0][:3] != read[1][:3] or read[0][3] or not (read[1][3] or inner[0] is inner[1]):
+        if read[0] != (*read[1][:3], False) or read[1][3] != (own is not None):
             raise ValueError(f"layer {name!r}: its two layers must be alike but for go_backwards of the second")
         cell, options, returns_steps, _ = read[0]
         directions = [self.read_direction(name, cell, layer["config"]) for layer in inner]
@@ -219,13 +220,13 @@ class _Reader:
         self.stack.dense.append(Dense(name, weight, bias))
 
     def finish(self):
-        if self.next != len(self.weights):
-            raise ValueError(f"{len(self.weights)} weight arrays given, but these layers have {self.next}")
         if self.steps and self.stack.layers:
             name = self.stack.layers[-1].name
             raise ValueError(
                 f"layer {name!r} returns its sequence and nothing pools it: an estimator has one output a sequence"
             )
+        if self.next != len(self.weights):
+            raise ValueError(f"{len(self.weights)} weight arrays given, but these layers have {self.next}")
         if self.output not in (None, "linear", "softmax", "sigmoid"):
             raise ValueError(f"the last layer's activation must be linear, softmax or sigmoid, got {self.output!r}")
         self.stack.output = self.output or "linear"
@@ -242,7 +243,7 @@ def _recurrent_options(name, kind, config):
         "gru" if config.get("reset_after", True) else "gru-reset-before"
     )
     activation = config.get("activation", "tanh")
-    if activation not in _ACTIVATIONS:
+    if not isinstance(activation, str) or activation not in _ACTIVATIONS:
         raise ValueError(f"layer {name!r}: activation must be one of {', '.join(_ACTIVATIONS)}, got {activation!r}")
     options = {"activation": _ACTIVATIONS[activation]}
     if cell != "rnn":
