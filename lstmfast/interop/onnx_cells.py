@@ -57,17 +57,17 @@ def read_cell(name, operator, attributes, W, R, B=None, P=None):
     """
     direction = attributes.get("direction", "forward")
     if direction not in ("forward", "reverse", "bidirectional"):
-        raise ValueError(f"{name}: unknown direction {direction!r}")
+        raise ValueError(f"node {name!r}: unknown direction {direction!r}")
     n, gates = 2 if direction == "bidirectional" else 1, len(_ORDERS[operator])
     units = R.shape[-1] if R.ndim else 0
-    check_shape(R, (n, gates * units, units), f"{name}: R")
-    check_shape(W, (n, gates * units, W.shape[-1] if W.ndim else 0), f"{name}: W")
+    check_shape(R, (n, gates * units, units), f"node {name!r}: R")
+    check_shape(W, (n, gates * units, W.shape[-1] if W.ndim else 0), f"node {name!r}: W")
     if attributes.get("hidden_size", units) != units:
-        raise ValueError(f"{name}: hidden_size is {attributes['hidden_size']}, but R has shape {R.shape}")
+        raise ValueError(f"node {name!r}: hidden_size is {attributes['hidden_size']}, but R has shape {R.shape}")
     B = np.zeros((n, 2 * gates * units), W.dtype) if B is None else B
-    check_shape(B, (n, 2 * gates * units), f"{name}: B")
+    check_shape(B, (n, 2 * gates * units), f"node {name!r}: B")
     if P is not None:
-        check_shape(P, (n, 3 * units), f"{name}: P")
+        check_shape(P, (n, 3 * units), f"node {name!r}: P")
     cell = _cell(name, operator, attributes, P)
     directions = []
     for d in range(n):
@@ -96,7 +96,7 @@ def _cell(name, operator, attributes, P):
     if attributes.get("input_forget", 0):
         if with_peepholes:
             raise ValueError(
-                f"{name}: there is no LSTM with both peepholes (P) and coupled gates (input_forget=1) here"
+                f"node {name!r}: there is no LSTM with both peepholes (P) and coupled gates (input_forget=1) here"
             )
         return "lstm-coupled"
     return "lstm-peephole" if with_peepholes else "lstm"
@@ -105,7 +105,7 @@ def _cell(name, operator, attributes, P):
 def _read_clip(name, attributes):
     clip = attributes.get("clip")
     if clip is not None and not clip > 0:
-        raise ValueError(f"{name}: clip must be positive, got {clip}")
+        raise ValueError(f"node {name!r}: clip must be positive, got {clip}")
     return clip
 
 
@@ -113,30 +113,30 @@ def _read_activations(name, operator, attributes, n):
     """(activation, recurrent activation) of a node with n directions."""
     given = attributes.get("activations") or _DEFAULTS[operator] * n
     if len(given) != n * len(_DEFAULTS[operator]):
-        raise ValueError(f"{name}: {n * len(_DEFAULTS[operator])} activations expected, got {list(given)}")
+        raise ValueError(f"node {name!r}: {n * len(_DEFAULTS[operator])} activations expected, got {list(given)}")
     known = {theirs.lower(): theirs for theirs in _ACTIVATIONS}
     # alpha and beta are lists of what those functions take that take one, in order; defaults where a list ends.
     alphas, betas = list(attributes.get("activation_alpha", ())), list(attributes.get("activation_beta", ()))
     ours = []
     for function in given:
         if function.lower() not in known:
-            raise ValueError(f"{name}: there is no activation {function} here, only {', '.join(_ACTIVATIONS)}")
+            raise ValueError(f"node {name!r}: there is no activation {function} here, only {', '.join(_ACTIVATIONS)}")
         function = known[function.lower()]
         mine, *numbers = _ACTIVATIONS[function]
         defaults = _DEFAULT_ALPHAS.get(function, numbers[0]), numbers[1]
         for what, number, default, queue in zip(("alpha", "beta"), numbers, defaults, (alphas, betas), strict=True):
             value = default if number is None or not queue else queue.pop(0)
             if number is not None and abs(value - number) > 1e-6:
-                raise ValueError(f"{name}: {function} is known with {what} {number:.7g} only, got {value:.7g}")
+                raise ValueError(f"node {name!r}: {function} is known with {what} {number:.7g} only, got {value:.7g}")
         ours.append(mine)
     if len(set(map(tuple, np.split(np.array(ours), n)))) > 1:
-        raise ValueError(f"{name}: both directions must have the same activations, got {list(given)}")
+        raise ValueError(f"node {name!r}: both directions must have the same activations, got {list(given)}")
     recurrent_activation, activation = ("sigmoid", ours[0]) if operator == "RNN" else ours[:2]
     if operator == "LSTM" and ours[2] != activation:
-        raise ValueError(f"{name}: the activations of g and of c must be the same, got {list(given)}")
+        raise ValueError(f"node {name!r}: the activations of g and of c must be the same, got {list(given)}")
     if activation not in ACTIVATIONS or recurrent_activation not in RECURRENT_ACTIVATIONS:
         raise ValueError(
-            f"{name}: gates must have Sigmoid or HardSigmoid and all else another than HardSigmoid, got {list(given)}"
+            f"node {name!r}: gates must have Sigmoid or HardSigmoid and all else another than HardSigmoid, got {list(given)}"
         )
     return activation, recurrent_activation
 

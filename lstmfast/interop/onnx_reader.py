@@ -182,7 +182,7 @@ class _Reader:
             None if array is None else as_weights(_constant(array, name, what), f"node {name!r}: {what}")
             for what, array in zip("WRBP", (w, r, b, p), strict=True)
         ]
-        self.stack.layers.append(read_cell(f"node {name!r}", node.op_type, attributes, *arrays))
+        self.stack.layers.append(read_cell(name, node.op_type, attributes, *arrays))
         y = self.next(("T", "D", "N", "F") if steps_first else ("N", "T", "D", "F"))
         return y, replace(y, axes=("D", "N", "F") if steps_first else ("N", "D", "F"))
 
@@ -276,7 +276,7 @@ class _Reader:
             raise ValueError(f"node {name!r}: a dense layer must take one vector a sequence, got axes {x.axes}")
         if self.output not in (None, "relu"):
             raise ValueError(f"node {name!r}: a dense layer below it must end in Relu")
-        self.stack.dense.append(Dense(f"node {name!r}", weight, bias))
+        self.stack.dense.append(Dense(name, weight, bias))
         self.output = "linear"
         return self.next(("N", "F"))
 
