@@ -254,8 +254,10 @@ REFUSED = {
     "reshape": ([GRU, node("Reshape", "Y flat", "y")], "can be reshaped to join directions only"),
     "add_first": ([GRU, SQUEEZED, node("Add", "z half", "y")], "an Add must be the bias"),
     "half": ([node("GRU", "X W16 R", "Y h", hidden_size=3), SQUEEZED, HEAD], "not a valid ONNX model|float16"),
-    "other_inputs": ([GRU, *JOIN[:1], node("Squeeze", "Y second", "s"), node("GRU", "s W R", "Y2 h2", hidden_size=3, linear_before_reset=1),
-                      node("Squeeze", "h2 first", "y")], "'GRU -> Y2, h2' takes 2 inputs, but 'GRU -> Y, h' below"),
+    "other_inputs": ([GRU, *JOIN[:1], node("Squeeze", "Y second", "s"),
+                      node("GRU", "s W R", "Y2 h2", hidden_size=3, linear_before_reset=1),
+                      node("Squeeze", "h2 first", "y")],
+                     "'GRU -> Y2, h2' takes 2 inputs, but 'GRU -> Y, h' below"),
 }  # fmt: skip
 
 

@@ -9,7 +9,17 @@ from collections.abc import Mapping
 import numpy as np
 
 from .gates import our_parameters, their_parameters
-from .stack import Dense, Recurrent, Stack, as_weights, build, check_expressible, check_shape, take_apart
+from .stack import (
+    Dense,
+    Recurrent,
+    Stack,
+    as_weights,
+    build,
+    check_expressible,
+    check_shape,
+    damaged_file,
+    take_apart,
+)
 
 _ORDERS = {"lstm": "ifgo", "gru": "zrn", "gru-reset-before": "zrn", "rnn": "h"}  # of the gates
 _LAYERS = {"lstm": "LSTM", "gru": "GRU", "gru-reset-before": "GRU", "rnn": "SimpleRNN"}
@@ -265,19 +275,17 @@ def _read_file(path):
             "reading a .keras file needs h5py (pip install h5py); without it, give from_keras the arrays: "
             "from_keras(model.get_weights(), model.get_config())"
         ) from error
-    try:
-        with zipfile.ZipFile(path) as archive:
-            metadata, config = (json.loads(archive.read(name)) for name in ("metadata.json", "config.json"))
-            version = str(metadata.get("keras_version"))
-            if not version.startswith("3"):
-                raise ValueError(
-                    f"written by Keras {version}: save it again with Keras 3, or give from_keras the weights"
-                )
-            layers = _layers_of(config)
-            with archive.open("model.weights.h5") as member, h5py.File(member, "r") as file:
-                return layers, _file_weights(layers, file["layers"])
-    except (zipfile.BadZipFile, KeyError, AttributeError, ValueError) as error:
-        raise ValueError(f"{path} cannot be read as a .keras file: {error}") from error
+    with open(path, "rb") as stream, damaged_file(path, ".keras file", zipfile.BadZipFile, OSError, RuntimeError):
+        archive = zipfile.ZipFile(stream)
+        metadata, config = (json.loads(archive.read(name)) for name in ("metadata.json", "config.json"))
+        version = str(metadata.get("keras_version"))
+        if not version.startswith("3"):
+            raise ValueError(
+                f"{path}: written by Keras {version}; save it with Keras 3, or give from_keras the weights"
+            )
+        layers = _layers_of(config)
+        with archive.open("model.weights.h5") as member, h5py.File(member, "r") as file:
+            return layers, _file_weights(layers, file["layers"])
 
 
 def _file_weights(layers, file):

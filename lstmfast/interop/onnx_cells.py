@@ -136,7 +136,7 @@ def _read_activations(name, operator, attributes, n):
         raise ValueError(f"node {name!r}: the activations of g and of c must be the same, got {list(given)}")
     if activation not in ACTIVATIONS or recurrent_activation not in RECURRENT_ACTIVATIONS:
         raise ValueError(
-            f"node {name!r}: gates must have Sigmoid or HardSigmoid and all else another than HardSigmoid, got {list(given)}"
+            f"node {name!r}: gates must have Sigmoid or HardSigmoid, all else not HardSigmoid, got {list(given)}"
         )
     return activation, recurrent_activation
 

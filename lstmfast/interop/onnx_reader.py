@@ -8,7 +8,7 @@ import numpy as np
 
 from .onnx_cells import read_cell
 from .onnx_writer import CLASSES_KEY, import_onnx
-from .stack import Dense, Stack, as_weights, build, check_shape
+from .stack import Dense, Stack, as_weights, build, check_shape, damaged_file
 
 
 def from_onnx(path, *, estimator=None, classes=None, dtype=None):
@@ -63,14 +63,14 @@ def from_onnx(path, *, estimator=None, classes=None, dtype=None):
     onnx = import_onnx()
     from google.protobuf.message import DecodeError
 
-    try:
-        model = onnx.load(os.fspath(path))
+    path = os.fspath(path)
+    with damaged_file(path, "ONNX model", DecodeError, onnx.checker.ValidationError, json.JSONDecodeError):
+        model = onnx.load(path)
         onnx.checker.check_model(model)
-    except (DecodeError, onnx.checker.ValidationError) as error:
-        raise ValueError(f"{os.fspath(path)} is not a valid ONNX model: {error}") from error
-    stack = _Reader(onnx, model.graph).read()
-    if classes is None and estimator != "regressor":
-        classes = next((json.loads(entry.value) for entry in model.metadata_props if entry.key == CLASSES_KEY), None)
+        stack = _Reader(onnx, model.graph).read()
+        metadata = {entry.key: entry.value for entry in model.metadata_props}
+        if classes is None and estimator != "regressor" and CLASSES_KEY in metadata:
+            classes = json.loads(metadata[CLASSES_KEY])
     return build(stack, estimator=estimator, classes=classes, dtype=dtype)
 
 

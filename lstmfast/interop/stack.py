@@ -1,5 +1,6 @@
 """What every format is read into and written from: recurrent layers, pooling, dense layers, an output."""
 
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -61,6 +62,15 @@ class Stack:
     pooling: str = "last"
     dense: list = field(default_factory=list)
     output: str = "linear"  # or "softmax", "sigmoid"
+
+
+@contextmanager
+def damaged_file(path, kind, *errors):
+    """Turns what a damaged file, or one of another kind, raises into a ValueError; `errors` are its reader's own."""
+    try:
+        yield
+    except (KeyError, IndexError, AttributeError, OverflowError, RecursionError, UnicodeError, *errors) as error:
+        raise ValueError(f"{path} is not a valid {kind}: {type(error).__name__}: {error}") from error
 
 
 def as_weights(value, name):
