@@ -154,6 +154,7 @@ def test_a_file_that_is_no_model(tmp_path):
 RNG = np.random.default_rng(0)
 CONSTANTS = {
     "W": RNG.normal(size=(1, 9, 2)), "R": RNG.normal(size=(1, 9, 3)), "B": RNG.normal(size=(1, 18)),
+    "W3": RNG.normal(size=(1, 9, 3)),
     "W2": RNG.normal(size=(2, 9, 2)), "R2": RNG.normal(size=(2, 9, 3)), "Wb": RNG.normal(size=(2, 9, 3)),
     "Wa": RNG.normal(size=(1, 9, 6)), "V": RNG.normal(size=(3, 2)), "VT": RNG.normal(size=(2, 3)),
     "V6": RNG.normal(size=(6, 2)), "V1": RNG.normal(size=(3, 1)), "b": RNG.normal(size=2),
@@ -188,6 +189,14 @@ GRAPHS = {
         node("Expand", "zeros to_h", "h0"),
         node("GRU", "X W R B  h0", "Y h", hidden_size=3),
         SQUEEZED,
+        HEAD,
+    ],
+    "last_of_all_states": [  # as PyTorch exports h[-1] of two layers
+        GRU,
+        node("Squeeze", "Y second", "s"),
+        node("GRU", "s W3 R", "Y2 h2", hidden_size=3, linear_before_reset=1),
+        node("Concat", "h h2", "hs", axis=0),
+        node("Gather", "hs last", "z", axis=0),
         HEAD,
     ],
     "h_of_one_layer": [GRU, node("Gather", "h last", "z"), HEAD],
@@ -245,6 +254,9 @@ REFUSED = {
         "gates must have Sigmoid or HardSigmoid",
     ),
     "branch": ([GRU, SQUEEZED, node("Gemm", "z V b", "a"), node("Gemm", "z V b", "y")], "only a chain of layers"),
+    "sum": ([GRU, SQUEEZED, node("Concat", "z z", "y", axis=1)], "Concat may join the Y_h of all layers only"),
+    "lower_state": ([GRU, node("Concat", "h h", "hs", axis=0), node("Gather", "hs start", "y")], "only the last step"),
+    "weights_first": ([GRU, SQUEEZED, node("MatMul", "V22 z", "y")], "its first input must be the output of"),
     "scaled": ([GRU, SQUEEZED, node("Gemm", "z V b", "y", alpha=0.5)], "alpha and beta 1"),
     "two_linear": ([GRU, SQUEEZED, node("Gemm", "z V b", "a"), node("Gemm", "a V22 b", "y")], "must end in Relu"),
     "ends_in_relu": ([GRU, SQUEEZED, node("Gemm", "z V b", "a"), node("Relu", "a", "y")], "must end in a linear layer"),

@@ -36,6 +36,7 @@ _ACTIVATIONS = {
 _RECURRENT_ACTIVATIONS = ("sigmoid", "hard_sigmoid")
 _POOLINGS = {"GlobalAveragePooling1D": "mean", "GlobalMaxPooling1D": "max"}
 _WITHOUT_EFFECT = {"InputLayer", "Dropout", "SpatialDropout1D"}  # when predicting
+_FILE_ERRORS = zipfile.BadZipFile, json.JSONDecodeError, OSError, RuntimeError  # the last two: h5py
 _HINTS = {
     "Masking": "give sequences of different lengths as a list of arrays instead, and remove this layer",
     "Embedding": "sequences of tokens are not read yet; embed them first, and give the rest of the model",
@@ -275,7 +276,7 @@ def _read_file(path):
             "reading a .keras file needs h5py (pip install h5py); without it, give from_keras the arrays: "
             "from_keras(model.get_weights(), model.get_config())"
         ) from error
-    with open(path, "rb") as stream, damaged_file(path, ".keras file", zipfile.BadZipFile, OSError, RuntimeError):
+    with open(path, "rb") as stream, damaged_file(path, ".keras file", *_FILE_ERRORS):
         archive = zipfile.ZipFile(stream)
         metadata, config = (json.loads(archive.read(name)) for name in ("metadata.json", "config.json"))
         version = str(metadata.get("keras_version"))

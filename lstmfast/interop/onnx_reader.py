@@ -78,8 +78,8 @@ def from_onnx(path, *, estimator=None, classes=None, dtype=None):
 class _Signal:
     """A value on the way from X to the output.
 
-    axes : what each axis is: "T" steps, "N" sequences, "D" directions, "F" features, "1" one that can be squeezed;
-        of the model's input "?", "?", "F".
+    axes : what each axis is: "T" steps, "N" sequences, "D" directions, "F" features, "1" one that can be squeezed,
+        "L" directions of all layers, the top one's last; of the model's input "?", "?", "F".
     stage : number of layers it has gone through
     fill : what stands past each sequence's length, if the model has replaced that
     total : whether it is a sum over steps
@@ -145,8 +145,10 @@ class _Reader:
                 raise ValueError(f"node {name!r}: the operator {node.op_type} cannot be read here")
             if not self.stack.layers and node.op_type not in ("LSTM", "GRU", "RNN", "Transpose"):
                 raise ValueError(f"node {name!r}: {node.op_type} stands before the first recurrent layer")
-            if any(signal.stage != self.stage for signal in signals) or len(signals) > 1:
+            if signals[-1].stage != self.stage or (len(signals) > 1 and node.op_type != "Concat"):
                 raise ValueError(f"node {name!r}: only a chain of layers is read, no branches")
+            if not isinstance(inputs[0], _Signal) and node.op_type not in ("Add", "Where"):
+                raise ValueError(f"node {name!r}: its first input must be the output of the layer below")
             result = method(name, node, attributes, inputs)
         results = result if isinstance(result, tuple) else (result,)
         self.values |= dict(zip(node.output, results, strict=False))
@@ -166,7 +168,7 @@ class _Reader:
         x, w, r, b, lengths, h0, c0, p = inputs + [None] * (8 - len(inputs))
         steps_first = not attributes.get("layout", 0)
         wanted = ("T", "N", "F") if steps_first else ("N", "T", "F")
-        if not isinstance(x, _Signal) or x.axes != (wanted if self.stack.layers else ("?", "?", "F")):
+        if x.axes != (wanted if self.stack.layers else ("?", "?", "F")):
             raise ValueError(f"node {name!r}: X must be the steps of the layer below, or the model's input, of rank 3")
         for what, state in (("initial_h", h0), ("initial_c", c0)):
             zero = state is None or (state.zeros if isinstance(state, _Other) else not np.any(state))
@@ -222,6 +224,11 @@ class _Reader:
             raise ValueError(f"node {name!r}: axes {inputs[0].axes} can be flattened to one vector a sequence only")
         return replace(inputs[0], axes=("N", "F"))
 
+    def read_concat(self, name, node, attributes, inputs):
+        if any(not isinstance(x, _Signal) or x.axes != ("D", "N", "F") for x in inputs) or attributes.get("axis") != 0:
+            raise ValueError(f"node {name!r}: Concat may join the Y_h of all layers only")
+        return replace(inputs[-1], axes=("L", "N", "F"))
+
     # ---- pooling ----
 
     def read_gather(self, name, node, attributes, inputs):
@@ -229,6 +236,8 @@ class _Reader:
         k = attributes.get("axis", 0) % len(x.axes)
         axes = x.axes[:k] + x.axes[k + 1 :]
         if index.ndim == 0 and self.is_one(x.axes[k]) and x.axes[k] != "F":
+            return replace(x, axes=axes)
+        if x.axes[k] == "L" and index.ndim == 0 and index == -1 and self.is_one("D"):
             return replace(x, axes=axes)
         last = 0 if self.top_reads_backwards() else -1
         if x.axes[k] != "T" or index.ndim or index != last or not self.is_one("D") or self.lengths:
@@ -265,7 +274,7 @@ class _Reader:
 
     def read_div(self, name, node, attributes, inputs):
         x, counts = inputs
-        if not isinstance(x, _Signal) or not x.total or counts != _Other(of_lengths=True):
+        if not x.total or counts != _Other(of_lengths=True):
             raise ValueError(f"node {name!r}: only a sum over steps may be divided, by the lengths")
         return replace(x, total=False)
 
@@ -290,8 +299,6 @@ class _Reader:
 
     def read_matmul(self, name, node, attributes, inputs):
         x, weight = inputs
-        if not isinstance(x, _Signal):
-            raise ValueError(f"node {name!r}: a MatMul must have the weights as its second input")
         weight = self.dense_weight(name, weight, "B")
         return self.add_dense(name, x, weight, self.dense_bias(name, None, weight))
 
@@ -331,8 +338,8 @@ class _Reader:
 
 
 _OPERATORS = {
-    "LSTM", "GRU", "RNN", "Transpose", "Squeeze", "Reshape", "Flatten", "Gather", "Where", "ReduceMean", "ReduceMax",
-    "ReduceSum", "Div", "Gemm", "MatMul", "Add", "Relu", "Softmax", "Sigmoid", "Dropout",
+    "LSTM", "GRU", "RNN", "Transpose", "Squeeze", "Reshape", "Flatten", "Concat", "Gather", "Where", "ReduceMean",
+    "ReduceMax", "ReduceSum", "Div", "Gemm", "MatMul", "Add", "Relu", "Softmax", "Sigmoid", "Dropout",
 }  # fmt: skip
 
 
