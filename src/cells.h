@@ -91,7 +91,8 @@ INLINE int unit_vectors(const cell_spec *cell, ptrdiff_t n_units, ptrdiff_t bloc
 }
 /* Where unit-vector `unit / VL` of a slot stands in the gates array. */
 INLINE ptrdiff_t gates_at(const cell_spec *cell, ptrdiff_t n_slots, ptrdiff_t slot, ptrdiff_t unit) {
-    ptrdiff_t block = unit / block_units(cell), vector = unit % block_units(cell) / VL;
+    ptrdiff_t block = unit / VL, vector = 0;
+    if (cell->unit_vectors > 1) vector = block % 4, block /= 4;
     return ((block * n_slots + slot) * cell->vectors + vector) * VL;
 }
 static ptrdiff_t gates_size(int cell, ptrdiff_t n_units) {

@@ -24,7 +24,7 @@ typedef struct {
 
 /* A gate is a quotient, so is tanh: i g and o tanh(c) are each one quotient of products, and three divisions do for
  * five. The limit of the arguments keeps these products finite. */
-INLINE void lstm_forward(const int n, const cell_place *p, real *h) {
+INLINE void lstm_forward(const int n, const cell_place *p, vec *h) {
     const vec two = v_set(2);
     vec below[3 * CELL_CHAINS], *i_below = below, *f_below = below + n, *o_below = below + 2 * n;
     vec g_above[CELL_CHAINS], ig_below[CELL_CHAINS], f[CELL_CHAINS], c_above[CELL_CHAINS];
@@ -43,7 +43,7 @@ INLINE void lstm_forward(const int n, const cell_place *p, real *h) {
     v_tanh_numerator(n, c_above, QUOTIENT_LIMIT);
     EACH_CHAIN {
         vec c_below = v_add(c_above[j], two), oc_below = v_reciprocal(v_mul(o_below[j], c_below));
-        v_store(h + j * VL, v_mul(c_above[j], oc_below));                                             /* (3) */
+        h[j] = v_mul(c_above[j], oc_below);                                             /* (3) */
         if (!p[j].gates) continue;
         v_store(p[j].gates, v_mul(ig_below[j], v_add(g_above[j], two)));
         v_store(p[j].gates + VL, f[j]);
@@ -57,7 +57,7 @@ INLINE void lstm_forward(const int n, const cell_place *p, real *h) {
  *   (2) df = dc c_prev   di = dc g   dg = dc i   dc_prev = dc f
  *   (1) dz = di i (1 - i), df f (1 - f), dg (1 - g^2), do o (1 - o)
  */
-INLINE void lstm_backward(const int n, const cell_place *p, const real *dh) {
+INLINE void lstm_backward(const int n, const cell_place *p, const vec *dh) {
     const vec one = v_set(1);
     vec tanh_c[CELL_CHAINS];
     EACH_CHAIN tanh_c[j] = v_load(p[j].c);
@@ -65,7 +65,7 @@ INLINE void lstm_backward(const int n, const cell_place *p, const real *dh) {
     EACH_CHAIN {
         real *gates = p[j].gates;
         vec i = v_load(gates), f = v_load(gates + VL), g = v_load(gates + 2 * VL), o = v_load(gates + 3 * VL);
-        vec dh_o = v_mul(v_load(dh + j * VL), o);
+        vec dh_o = v_mul(dh[j], o);
         v_store(gates + 3 * VL, v_mul(v_mul(dh_o, tanh_c[j]), v_sub(one, o)));                        /* (3) */
         vec dc = v_fma(dh_o, v_sub(one, v_mul(tanh_c[j], tanh_c[j])), v_load(p[j].dc_carry));
         vec dc_i = v_mul(dc, i), dc_f = v_mul(dc, f);                                                 /* (2) */
@@ -82,6 +82,9 @@ INLINE void lstm_backward(const int n, const cell_place *p, const real *dh) {
 typedef struct {
     int i, f, g, o;
 } gate_order;
+#define IFGO ((gate_order){0, 1, 2, 3})
+#define IFOG ((gate_order){0, 1, 3, 2})
+#define FGO ((gate_order){-1, 0, 1, 2})
 
 /* x becomes its activation, clipped before if the call says so. */
 INLINE void activate_clipped(const int n, const recurrent_call *call, int activation, vec *x) {
@@ -93,7 +96,7 @@ INLINE vec peephole(const recurrent_call *call, int gate, const cell_place *p) {
 }
 
 INLINE void lstm_variant_forward(const int n, const gate_order at, const recurrent_call *call, const cell_place *p,
-                                 real *h) {
+                                 vec *h) {
     vec sigma[2 * CELL_CHAINS], *i = sigma, *f = sigma + n, g[CELL_CHAINS], o[CELL_CHAINS], c[CELL_CHAINS];
     EACH_CHAIN {
         i[j] = at.i < 0 ? v_set(0) : v_load(p[j].z + at.i * VL), f[j] = v_load(p[j].z + at.f * VL);
@@ -114,7 +117,7 @@ INLINE void lstm_variant_forward(const int n, const gate_order at, const recurre
     activate_clipped(n, call, call->recurrent_activation, o);
     activate(n, call->activation, c);
     EACH_CHAIN {
-        v_store(h + j * VL, v_mul(o[j], c[j]));
+        h[j] = v_mul(o[j], c[j]);
         if (!p[j].gates) continue;
         if (at.i >= 0) v_store(p[j].gates + at.i * VL, i[j]);
         v_store(p[j].gates + at.f * VL, f[j]);
@@ -124,14 +127,14 @@ INLINE void lstm_variant_forward(const int n, const gate_order at, const recurre
 }
 
 INLINE void lstm_variant_backward(const int n, const gate_order at, const recurrent_call *call, const cell_place *p,
-                                  const real *dh_in) {
+                                  const vec *dh_in) {
     const int phi = call->activation, sigma = call->recurrent_activation;
     vec phi_c[CELL_CHAINS];
     EACH_CHAIN phi_c[j] = v_load(p[j].c);
     activate(n, phi, phi_c);
     EACH_CHAIN {
         real *gates = p[j].gates;
-        vec dh = v_load(dh_in + j * VL), c_prev = v_load(p[j].c_prev);
+        vec dh = dh_in[j], c_prev = v_load(p[j].c_prev);
         vec f = v_load(gates + at.f * VL), g = v_load(gates + at.g * VL), o = v_load(gates + at.o * VL);
         vec i = at.i < 0 ? v_sub(v_set(1), f) : v_load(gates + at.i * VL);
         vec dz_o = v_mul(v_mul(dh, phi_c[j]), clipped_slope(sigma, call->clip, o));

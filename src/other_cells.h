@@ -1,4 +1,4 @@
-/* The pointwise steps of the GRU, of the plain RNN, and of the cells that run in two phases; and which cell takes which. */
+/* The pointwise steps of the GRU, of the plain RNN, and of the cells that run in two phases. */
 #ifndef LSTMFAST_OTHER_CELLS_H
 #define LSTMFAST_OTHER_CELLS_H
 
@@ -7,7 +7,7 @@
 /* GRU (Cho et al. 2014), the reset gate after the product. Vectors n r z q, q = h_prev R_n + its bias.
  *   n = tanh(z_n + r q)    h = (1 - z) n + z h_prev
  * c is h before any dropout mask; dc_carry the gradient that reaches it past the products. */
-INLINE void gru_forward(const int n, const recurrent_call *call, const cell_place *p, real *h) {
+INLINE void gru_forward(const int n, const recurrent_call *call, const cell_place *p, vec *h) {
     vec sigma[2 * CELL_CHAINS], *r = sigma, *z = sigma + n, q[CELL_CHAINS], candidate[CELL_CHAINS];
     EACH_CHAIN {
         r[j] = v_load(p[j].z + VL), z[j] = v_load(p[j].z + 2 * VL), q[j] = v_load(p[j].z + 3 * VL);
@@ -18,7 +18,7 @@ INLINE void gru_forward(const int n, const recurrent_call *call, const cell_plac
     EACH_CHAIN {
         vec out = v_fma(z[j], v_sub(v_load(p[j].c_prev), candidate[j]), candidate[j]);
         v_store(p[j].c, out);
-        v_store(h + j * VL, out);
+        h[j] = out;
         if (!p[j].gates) continue;
         v_store(p[j].gates, candidate[j]);
         v_store(p[j].gates + VL, r[j]);
@@ -26,12 +26,12 @@ INLINE void gru_forward(const int n, const recurrent_call *call, const cell_plac
         v_store(p[j].gates + 3 * VL, q[j]);
     }
 }
-INLINE void gru_backward(const int n, const recurrent_call *call, const cell_place *p, const real *dh_in) {
+INLINE void gru_backward(const int n, const recurrent_call *call, const cell_place *p, const vec *dh_in) {
     const int sigma = call->recurrent_activation;
     EACH_CHAIN {
         real *gates = p[j].gates;
         vec candidate = v_load(gates), r = v_load(gates + VL), z = v_load(gates + 2 * VL), q = v_load(gates + 3 * VL);
-        vec dh = v_add(v_load(dh_in + j * VL), v_load(p[j].dc_carry));
+        vec dh = v_add(dh_in[j], v_load(p[j].dc_carry));
         vec dz_n = v_mul(v_mul(dh, v_sub(v_set(1), z)), clipped_slope(call->activation, call->clip, candidate));
         vec dz = v_mul(dh, v_sub(v_load(p[j].c_prev), candidate));
         v_store(p[j].dc_carry, v_mul(dh, z));
@@ -54,9 +54,9 @@ INLINE void gates_forward(const int n, const int count, const recurrent_call *ca
 }
 /* Its backward, when the gradient d of (gate h_prev) is known; dh_carry holds what else reaches the gate, and is given
  * what reaches h_prev through it. */
-INLINE void gates_backward(const int n, const recurrent_call *call, const cell_place *p, const real *d) {
+INLINE void gates_backward(const int n, const recurrent_call *call, const cell_place *p, const vec *d) {
     EACH_CHAIN {
-        vec gate = v_load(p[j].gates), dgated = v_load(d + j * VL);
+        vec gate = v_load(p[j].gates), dgated = d[j];
         vec dgate = v_fma(dgated, v_load_lanes(p[j].h_prev, p[j].lanes), v_load(p[j].dh_carry));
         v_store(p[j].dh_carry, v_mul(dgated, gate));
         v_store(p[j].gates, v_mul(dgate, clipped_slope(call->recurrent_activation, call->clip, gate)));
@@ -64,7 +64,7 @@ INLINE void gates_backward(const int n, const recurrent_call *call, const cell_p
 }
 
 /* LSTM with a gated recurrence, vectors i f o, then g: g = tanh(z_g) of x and i h_prev. */
-INLINE void gated_recurrence_forward(const int n, const recurrent_call *call, const cell_place *p, real *h) {
+INLINE void gated_recurrence_forward(const int n, const recurrent_call *call, const cell_place *p, vec *h) {
     vec g[CELL_CHAINS], c[CELL_CHAINS];
     EACH_CHAIN g[j] = v_load(p[j].z);
     activate_clipped(n, call, call->activation, g);
@@ -74,16 +74,16 @@ INLINE void gated_recurrence_forward(const int n, const recurrent_call *call, co
         v_store(p[j].gates + 3 * VL, g[j]);
     }
     activate(n, call->activation, c);
-    EACH_CHAIN v_store(h + j * VL, v_mul(v_load(p[j].gates + 2 * VL), c[j]));
+    EACH_CHAIN h[j] = v_mul(v_load(p[j].gates + 2 * VL), c[j]);
 }
-INLINE void gated_recurrence_backward(const int n, const recurrent_call *call, const cell_place *p, const real *dh_in) {
+INLINE void gated_recurrence_backward(const int n, const recurrent_call *call, const cell_place *p, const vec *dh_in) {
     const int phi = call->activation, sigma = call->recurrent_activation;
     vec phi_c[CELL_CHAINS];
     EACH_CHAIN phi_c[j] = v_load(p[j].c);
     activate(n, phi, phi_c);
     EACH_CHAIN {
         real *gates = p[j].gates;
-        vec dh = v_load(dh_in + j * VL);
+        vec dh = dh_in[j];
         vec i = v_load(gates), f = v_load(gates + VL), o = v_load(gates + 2 * VL), g = v_load(gates + 3 * VL);
         vec dc = v_fma(v_mul(dh, o), slope(phi, phi_c[j]), v_load(p[j].dc_carry));
         v_store(gates + VL, v_mul(v_mul(dc, v_load(p[j].c_prev)), clipped_slope(sigma, call->clip, f)));
@@ -95,7 +95,7 @@ INLINE void gated_recurrence_backward(const int n, const recurrent_call *call, c
 }
 
 /* GRU with the reset gate before the product, vectors r z, then n: n = tanh(z_n) of x and r h_prev. */
-INLINE void reset_before_forward(const int n, const recurrent_call *call, const cell_place *p, real *h) {
+INLINE void reset_before_forward(const int n, const recurrent_call *call, const cell_place *p, vec *h) {
     vec candidate[CELL_CHAINS];
     EACH_CHAIN candidate[j] = v_load(p[j].z);
     activate_clipped(n, call, call->activation, candidate);
@@ -103,14 +103,14 @@ INLINE void reset_before_forward(const int n, const recurrent_call *call, const 
         vec out = v_fma(v_load(p[j].gates + VL), v_sub(v_load(p[j].c_prev), candidate[j]), candidate[j]);
         v_store(p[j].gates + 2 * VL, candidate[j]);
         v_store(p[j].c, out);
-        v_store(h + j * VL, out);
+        h[j] = out;
     }
 }
-INLINE void reset_before_backward(const int n, const recurrent_call *call, const cell_place *p, const real *dh_in) {
+INLINE void reset_before_backward(const int n, const recurrent_call *call, const cell_place *p, const vec *dh_in) {
     EACH_CHAIN {
         real *gates = p[j].gates;
         vec z = v_load(gates + VL), candidate = v_load(gates + 2 * VL);
-        vec dh = v_add(v_load(dh_in + j * VL), v_load(p[j].dc_carry));
+        vec dh = v_add(dh_in[j], v_load(p[j].dc_carry));
         vec dz = v_mul(dh, v_sub(v_load(p[j].c_prev), candidate));
         v_store(gates + VL, v_mul(dz, clipped_slope(call->recurrent_activation, call->clip, z)));
         v_store(gates + 2 * VL, v_mul(v_mul(dh, v_sub(v_set(1), z)), clipped_slope(call->activation, call->clip, candidate)));
@@ -120,94 +120,19 @@ INLINE void reset_before_backward(const int n, const recurrent_call *call, const
 }
 
 /* Plain RNN (Elman 1990): h = tanh(z). */
-INLINE void rnn_forward(const int n, const recurrent_call *call, const cell_place *p, real *h) {
+INLINE void rnn_forward(const int n, const recurrent_call *call, const cell_place *p, vec *h) {
     vec out[CELL_CHAINS];
     EACH_CHAIN out[j] = v_load(p[j].z);
     activate_clipped(n, call, call->activation, out);
     EACH_CHAIN {
-        v_store(h + j * VL, out[j]);
+        h[j] = out[j];
         if (p[j].gates) v_store(p[j].gates, out[j]);
     }
 }
-INLINE void rnn_backward(const int n, const recurrent_call *call, const cell_place *p, const real *dh) {
+INLINE void rnn_backward(const int n, const recurrent_call *call, const cell_place *p, const vec *dh) {
     EACH_CHAIN {
         vec slope_h = clipped_slope(call->activation, call->clip, v_load(p[j].gates));
-        v_store(p[j].gates, v_mul(v_load(dh + j * VL), slope_h));
-    }
-}
-
-/* ---- which cell takes which, compiled for 1 to CELL_CHAINS cells side by side ---- */
-
-/* h: outputs, or backward their gradients, one vector a cell. */
-typedef void (*cell_function)(const recurrent_call *, const cell_place *, real *h);
-
-#define CELL_BODY(name, count, ...)                                                                             \
-    static void name##_##count(const recurrent_call *call, const cell_place *p, real *h) {                      \
-        enum { n = count };                                                                                     \
-        (void)call, (void)h;                                                                                    \
-        __VA_ARGS__;                                                                                            \
-    }
-#if CELL_CHAINS == 3
-#define CELL_BODIES(name, ...)                                                                                  \
-    CELL_BODY(name, 1, __VA_ARGS__) CELL_BODY(name, 2, __VA_ARGS__) CELL_BODY(name, 3, __VA_ARGS__)             \
-    static const cell_function name[] = {name##_1, name##_2, name##_3};
-#else
-#define CELL_BODIES(name, ...)                                                                                  \
-    CELL_BODY(name, 1, __VA_ARGS__) CELL_BODY(name, 2, __VA_ARGS__)                                             \
-    static const cell_function name[] = {name##_1, name##_2};
-#endif
-#define IFGO ((gate_order){0, 1, 2, 3})
-#define IFOG ((gate_order){0, 1, 3, 2})
-#define FGO ((gate_order){-1, 0, 1, 2})
-
-CELL_BODIES(forward_standard, lstm_forward(n, p, h))
-CELL_BODIES(forward_ifgo, lstm_variant_forward(n, IFGO, call, p, h))
-CELL_BODIES(forward_ifog, lstm_variant_forward(n, IFOG, call, p, h))
-CELL_BODIES(forward_fgo, lstm_variant_forward(n, FGO, call, p, h))
-CELL_BODIES(forward_gru, gru_forward(n, call, p, h))
-CELL_BODIES(forward_rnn, rnn_forward(n, call, p, h))
-CELL_BODIES(forward_3_gates, gates_forward(n, 3, call, p))
-CELL_BODIES(forward_2_gates, gates_forward(n, 2, call, p))
-CELL_BODIES(forward_gated, gated_recurrence_forward(n, call, p, h))
-CELL_BODIES(forward_reset_before, reset_before_forward(n, call, p, h))
-CELL_BODIES(backward_standard, lstm_backward(n, p, h))
-CELL_BODIES(backward_ifgo, lstm_variant_backward(n, IFGO, call, p, h))
-CELL_BODIES(backward_ifog, lstm_variant_backward(n, IFOG, call, p, h))
-CELL_BODIES(backward_fgo, lstm_variant_backward(n, FGO, call, p, h))
-CELL_BODIES(backward_gru, gru_backward(n, call, p, h))
-CELL_BODIES(backward_rnn, rnn_backward(n, call, p, h))
-CELL_BODIES(backward_gated, gated_recurrence_backward(n, call, p, h))
-CELL_BODIES(backward_reset_before, reset_before_backward(n, call, p, h))
-CELL_BODIES(backward_gates, gates_backward(n, call, p, h))
-
-/* forward: by phase; backward: of the cell, from dh. */
-typedef struct {
-    const cell_function *forward[2], *backward;
-} cell_functions;
-
-static const cell_functions STANDARD_LSTM = {{forward_standard}, backward_standard};
-static const cell_functions CELL_FUNCTIONS[N_CELLS] = {
-    [CELL_LSTM] = {{forward_ifgo}, backward_ifgo},
-    [CELL_LSTM_COUPLED] = {{forward_fgo}, backward_fgo},
-    [CELL_LSTM_FULL_PEEPHOLE] = {{forward_ifgo}, backward_ifgo},
-    [CELL_LSTM_GATED_RECURRENCE] = {{forward_3_gates, forward_gated}, backward_gated},
-    [CELL_LSTM_CELL_RECURRENT] = {{forward_ifog}, backward_ifog},
-    [CELL_GRU] = {{forward_gru}, backward_gru},
-    [CELL_GRU_RESET_BEFORE] = {{forward_2_gates, forward_reset_before}, backward_reset_before},
-    [CELL_RNN] = {{forward_rnn}, backward_rnn},
-};
-INLINE const cell_functions *functions_of(const recurrent_call *call) {
-    int standard = call->cell == CELL_LSTM && !call->peephole && !(call->clip > 0) &&
-                   call->activation == ACTIVATION_TANH && call->recurrent_activation == ACTIVATION_SIGMOID;
-    return standard ? &STANDARD_LSTM : &CELL_FUNCTIONS[call->cell];
-}
-
-/* Cells one after the other, in groups as even as possible: 4 are 2 + 2, not 3 + 1. h as above. */
-INLINE void run_cells(const cell_function *function, const recurrent_call *call, const cell_place *p, int n, real *h) {
-    for (int taken; n > 0; n -= taken, p += taken, h += taken * VL) {
-        int groups = (n + CELL_CHAINS - 1) / CELL_CHAINS;
-        taken = (n + groups - 1) / groups;
-        function[taken - 1](call, p, h);
+        v_store(p[j].gates, v_mul(dh[j], slope_h));
     }
 }
 #endif

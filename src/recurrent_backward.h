@@ -4,6 +4,7 @@
 
 #include "recurrent_forward.h"
 
+#define TILE_CELLS (TILE_ROWS * 4)
 #define STEP_BLOCK 128 /* steps of one outer product: 4 vectors of gradients a step, 32 kB, stay in L1 */
 
 /* ---- gradients of the gates ---- */
@@ -29,16 +30,67 @@ static void through_extra_gates(const recurrent_call *call, ptrdiff_t t, ptrdiff
     through_gates(call, 2, call->weights_extra_t, t, row, m, call->n_units, panel, out);
 }
 
-INLINE cell_place backward_place(const recurrent_call *call, ptrdiff_t t, ptrdiff_t r, ptrdiff_t unit) {
+INLINE void backward_place(cell_place *cell, const recurrent_call *call, ptrdiff_t t, ptrdiff_t r, ptrdiff_t unit) {
     const ptrdiff_t stride = padded(call->n_units);
-    return (cell_place){.gates = gates_of(call, slot_of(call, t, r), unit),
-                        .c_prev = c_before(call, t, r) + unit,
-                        .c = c_before(call, t + 1, r) + unit,
-                        .h_prev = h_before(call, t, r) + unit,
-                        .dc_carry = row_at(call->dc_carry, r, stride) + unit,
-                        .dh_carry = row_at(call->dh_carry, r, stride) + unit,
-                        .unit = unit,
-                        .lanes = call->n_units - unit};
+    cell->gates = gates_of(call, slot_of(call, t, r), unit);
+    cell->c_prev = c_before(call, t, r) + unit;
+    cell->c = c_before(call, t + 1, r) + unit;
+    cell->h_prev = h_before(call, t, r) + unit;
+    cell->dc_carry = row_at(call->dc_carry, r, stride) + unit;
+    cell->dh_carry = row_at(call->dh_carry, r, stride) + unit;
+    cell->unit = unit;
+    cell->lanes = call->n_units - unit;
+}
+
+/* ---- the cells, compiled for 1 to CELL_CHAINS side by side: from the gradients of their outputs ---- */
+
+typedef void (*backward_function)(const recurrent_call *, const cell_place *, const real *dh);
+
+#define BACKWARD_BODY(name, count, ...)                                                                         \
+    static void name##_##count(const recurrent_call *call, const cell_place *p, const real *gradients) {        \
+        enum { n = count };                                                                                     \
+        vec dh[n];                                                                                              \
+        (void)call;                                                                                             \
+        EACH_CHAIN dh[j] = v_load(gradients + j * VL);                                                          \
+        __VA_ARGS__;                                                                                            \
+    }
+#if CELL_CHAINS == 3
+#define BACKWARD_BODIES(name, ...)                                                                              \
+    BACKWARD_BODY(name, 1, __VA_ARGS__) BACKWARD_BODY(name, 2, __VA_ARGS__) BACKWARD_BODY(name, 3, __VA_ARGS__) \
+    static const backward_function name[] = {name##_1, name##_2, name##_3};
+#else
+#define BACKWARD_BODIES(name, ...)                                                                              \
+    BACKWARD_BODY(name, 1, __VA_ARGS__) BACKWARD_BODY(name, 2, __VA_ARGS__)                                     \
+    static const backward_function name[] = {name##_1, name##_2};
+#endif
+
+BACKWARD_BODIES(backward_standard, lstm_backward(n, p, dh))
+BACKWARD_BODIES(backward_ifgo, lstm_variant_backward(n, IFGO, call, p, dh))
+BACKWARD_BODIES(backward_ifog, lstm_variant_backward(n, IFOG, call, p, dh))
+BACKWARD_BODIES(backward_fgo, lstm_variant_backward(n, FGO, call, p, dh))
+BACKWARD_BODIES(backward_gru, gru_backward(n, call, p, dh))
+BACKWARD_BODIES(backward_rnn, rnn_backward(n, call, p, dh))
+BACKWARD_BODIES(backward_gated, gated_recurrence_backward(n, call, p, dh))
+BACKWARD_BODIES(backward_reset_before, reset_before_backward(n, call, p, dh))
+BACKWARD_BODIES(backward_gates, gates_backward(n, call, p, dh)) /* first phase; dh: gradients of the gated h */
+
+static const backward_function *const BACKWARD[N_CELLS] = {
+    [CELL_LSTM] = backward_ifgo,
+    [CELL_LSTM_COUPLED] = backward_fgo,
+    [CELL_LSTM_FULL_PEEPHOLE] = backward_ifgo,
+    [CELL_LSTM_GATED_RECURRENCE] = backward_gated,
+    [CELL_LSTM_CELL_RECURRENT] = backward_ifog,
+    [CELL_GRU] = backward_gru,
+    [CELL_GRU_RESET_BEFORE] = backward_reset_before,
+    [CELL_RNN] = backward_rnn,
+};
+
+INLINE void backward_cells(const backward_function *function, const recurrent_call *call, const cell_place *p, int n,
+                           const real *gradients) {
+    for (int taken; n > 0; n -= taken, p += taken, gradients += taken * VL) {
+        taken = group_size(n);
+        function[taken - 1](call, p, gradients);
+    }
 }
 
 /* The gradient of h at time t for one vector of units: what the next step's products and gates carry back, masked as h
@@ -64,14 +116,14 @@ static void backward_tile(const recurrent_call *call, ptrdiff_t t, ptrdiff_t row
     cell_place places[TILE_CELLS];
     if (has_next) through_h_gates(call, t + 1, row, m, panel, dh);
     if (has_next && reads_c) through_extra_gates(call, t + 1, row, m, panel, dc);
-    for (int i = 0; i < m * nv; i++) {
-        ptrdiff_t r = row + i / nv;
-        places[i] = backward_place(call, t, r, (panel * 4 + i % nv) * VL);
-        v_store(dh + i * VL, output_gradient(call, t, r, places + i, v_load(dh + i * VL), has_next));
-        if (has_next && reads_c)
-            v_store(places[i].dc_carry, v_add(v_load(places[i].dc_carry), v_load(dc + i * VL)));
-    }
-    run_cells(functions_of(call)->backward, call, places, m * nv, dh);
+    for (ptrdiff_t r = row, i = 0; r < row + m; r++)
+        for (int v = 0; v < nv; v++, i++) {
+            backward_place(places + i, call, t, r, (panel * 4 + v) * VL);
+            v_store(dh + i * VL, output_gradient(call, t, r, places + i, v_load(dh + i * VL), has_next));
+            if (has_next && reads_c)
+                v_store(places[i].dc_carry, v_add(v_load(places[i].dc_carry), v_load(dc + i * VL)));
+        }
+    backward_cells(is_standard_lstm(call) ? backward_standard : BACKWARD[call->cell], call, places, m * nv, dh);
 }
 
 /* A cell with two phases: back through the gated h to the gate. */
@@ -80,8 +132,9 @@ static void backward_first_phase(const recurrent_call *call, ptrdiff_t t, ptrdif
     ALIGNED real dgated[TILE_CELLS * VL];
     cell_place places[TILE_CELLS];
     through_extra_gates(call, t, row, m, panel, dgated);
-    for (int i = 0; i < m * nv; i++) places[i] = backward_place(call, t, row + i / nv, (panel * 4 + i % nv) * VL);
-    run_cells(backward_gates, call, places, m * nv, dgated);
+    for (ptrdiff_t r = row, i = 0; r < row + m; r++)
+        for (int v = 0; v < nv; v++, i++) backward_place(places + i, call, t, r, (panel * 4 + v) * VL);
+    backward_cells(backward_gates, call, places, m * nv, dgated);
 }
 
 /* Rows [begin, end) at time t, by tiles. */
@@ -167,14 +220,14 @@ static void input_gradient(const recurrent_call *call, ptrdiff_t row_begin, ptrd
                 int m = (int)(row_begin + tile_begin(n, tile + 1) - row);
                 ALIGNED real out[TILE_CELLS * VL];
                 through_gates(call, 0, call->weights_x_t, t, row, m, call->n_inputs, panel, out);
-                for (int i = 0; i < m * nv; i++) {
-                    ptrdiff_t column = (panel * 4 + i % nv) * VL, lanes = call->n_inputs - column;
-                    ptrdiff_t place = position(call, call->y_first, t, row + i / nv);
-                    real *dx = row_at(call->dx, place, call->dx_stride) + column;
-                    vec value = v_load(out + i * VL);
-                    if (call->dx_accumulate) value = v_add(value, v_load_lanes(dx, lanes));
-                    v_store_lanes(dx, value, lanes);
-                }
+                for (int i = 0; i < m; i++)
+                    for (int v = 0; v < nv; v++) {
+                        ptrdiff_t column = (panel * 4 + v) * VL, lanes = call->n_inputs - column;
+                        real *dx = row_at(call->dx, position(call, call->y_first, t, row + i), call->dx_stride) + column;
+                        vec value = v_load(out + (i * nv + v) * VL);
+                        if (call->dx_accumulate) value = v_add(value, v_load_lanes(dx, lanes));
+                        v_store_lanes(dx, value, lanes);
+                    }
             }
         }
 }

@@ -48,16 +48,18 @@ typedef struct {
 } forward_row;
 
 static void forward_places(const recurrent_call *call, ptrdiff_t t, ptrdiff_t r, forward_row *row) {
-    int last = t + 1 == call->lengths[r];
+    const ptrdiff_t units = call->n_units;
+    const int last = t + 1 == call->lengths[r];
     row->slot = slot_of(call, t, r);
     row->x = row_at(call->x, position(call, call->x_first, t, r), call->x_stride);
     row->y = call->y ? row_at(call->y, position(call, call->y_first, t, r), call->y_stride) : NULL;
     row->h_prev = h_before(call, t, r);
-    row->h = last ? row_at(call->h, r, call->n_units) : h_before(call, t + 1, r);
+    row->h = last ? row_at(call->h, r, units) : h_before(call, t + 1, r);
     /* The last h is the caller's; those before it are what the next step's product reads, hence masked. */
-    row->h_mask = call->h_mask && !last ? row_at(call->h_mask, r, call->n_units) : NULL;
-    row->c_prev = c_before(call, t, r), row->c = c_before(call, t + 1, r);
-    row->gated = row_at(call->gated_steps, row->slot, call->h_stride);
+    row->h_mask = call->h_mask && !last ? row_at(call->h_mask, r, units) : NULL;
+    row->c_prev = c_before(call, t, r);
+    row->c = call->keep || cell_of(call)->extra_is == EXTRA_C ? c_before(call, t + 1, r) : (real *)row->c_prev;
+    row->gated = call->gated_steps ? row_at(call->gated_steps, row->slot, call->h_stride) : NULL;
 }
 
 static void forward_begin(const recurrent_call *call, ptrdiff_t r) {
@@ -79,18 +81,18 @@ static void spread_gates(const real *narrow, int nv, int m, int vectors, ptrdiff
             v_store(z + (r * vectors + k) * VL, v_load_lanes(narrow + r * nv * VL + k * width, width));
 }
 
-#define TILE_CELLS (TILE_ROWS * 4)
-
-/* The cell of one vector of units of a row, whose products are z. */
-INLINE cell_place place_cell(const recurrent_call *call, const forward_row *row, ptrdiff_t unit, const real *z) {
-    return (cell_place){.z = z,
-                        .gates = call->gates ? gates_of(call, row->slot, unit) : NULL,
-                        .c_prev = row->c_prev + unit,
-                        .c = row->c + unit,
-                        .h_prev = row->h_prev + unit,
-                        .gated = row->gated + unit,
-                        .unit = unit,
-                        .lanes = call->n_units - unit};
+/* The cell of one vector of units of a row, whose products are z. Field by field: a struct copied right after its
+ * fields were written would wait for them. */
+INLINE void place_cell(cell_place *cell, const recurrent_call *call, const forward_row *row, ptrdiff_t unit,
+                       const real *z) {
+    cell->z = z;
+    cell->gates = call->gates ? gates_of(call, row->slot, unit) : NULL;
+    cell->c_prev = row->c_prev + unit;
+    cell->c = row->c + unit;
+    cell->h_prev = row->h_prev + unit;
+    cell->gated = row->gated + unit;
+    cell->unit = unit;
+    cell->lanes = call->n_units - unit;
 }
 INLINE void store_output(const forward_row *row, const cell_place *cell, vec h) {
     if (row->y) v_store_lanes(row->y + cell->unit, h, cell->lanes);
@@ -98,73 +100,151 @@ INLINE void store_output(const forward_row *row, const cell_place *cell, vec h) 
     v_store_lanes(row->h + cell->unit, h, cell->lanes);
 }
 
-/* The operands that feed a phase, in the order of the packed weights. */
-INLINE int phase_operands(const recurrent_call *call, int phase, const forward_row *rows, int m, operand *a) {
+/* ---- the cells of a phase, compiled for 1 to CELL_CHAINS side by side: BY_ROW of rows that follow each other, BY_UNIT
+ * of one row's vectors of units, unit_step apart; their products are z_step apart ---- */
+
+typedef void (*forward_function)(const recurrent_call *, const forward_row *, ptrdiff_t unit, ptrdiff_t unit_step,
+                                 const real *z, ptrdiff_t z_step);
+
+enum { BY_UNIT, BY_ROW };
+enum { NO_OUTPUT, OUTPUT };
+#define FORWARD_BODY(name, count, by_row, output, ...)                                                          \
+    static void name##_##count(const recurrent_call *call, const forward_row *row, ptrdiff_t unit,              \
+                               ptrdiff_t unit_step, const real *z, ptrdiff_t z_step) {                          \
+        enum { n = count };                                                                                     \
+        cell_place p[n];                                                                                        \
+        vec h[n];                                                                                               \
+        if (by_row) unit_step = 0;                                                                              \
+        EACH_CHAIN place_cell(p + j, call, row + j * by_row, unit + j * unit_step, z + j * z_step);             \
+        __VA_ARGS__;                                                                                            \
+        if (output) EACH_CHAIN store_output(row + j * by_row, p + j, h[j]);                                     \
+        else (void)h;                                                                                           \
+    }
+#if CELL_CHAINS == 3
+#define FORWARD_BODIES(name, by_row, output, ...)                                                               \
+    FORWARD_BODY(name, 1, by_row, output, __VA_ARGS__) FORWARD_BODY(name, 2, by_row, output, __VA_ARGS__)       \
+    FORWARD_BODY(name, 3, by_row, output, __VA_ARGS__)                                                          \
+    static const forward_function name[] = {name##_1, name##_2, name##_3};
+#else
+#define FORWARD_BODIES(name, by_row, output, ...)                                                               \
+    FORWARD_BODY(name, 1, by_row, output, __VA_ARGS__) FORWARD_BODY(name, 2, by_row, output, __VA_ARGS__)       \
+    static const forward_function name[] = {name##_1, name##_2};
+#endif
+
+FORWARD_BODIES(forward_standard, BY_ROW, OUTPUT, lstm_forward(n, p, h))
+FORWARD_BODIES(forward_ifgo, BY_ROW, OUTPUT, lstm_variant_forward(n, IFGO, call, p, h))
+FORWARD_BODIES(forward_ifog, BY_ROW, OUTPUT, lstm_variant_forward(n, IFOG, call, p, h))
+FORWARD_BODIES(forward_fgo, BY_ROW, OUTPUT, lstm_variant_forward(n, FGO, call, p, h))
+FORWARD_BODIES(forward_gru, BY_ROW, OUTPUT, gru_forward(n, call, p, h))
+FORWARD_BODIES(forward_rnn, BY_UNIT, OUTPUT, rnn_forward(n, call, p, h))
+FORWARD_BODIES(forward_3_gates, BY_ROW, NO_OUTPUT, gates_forward(n, 3, call, p))
+FORWARD_BODIES(forward_2_gates, BY_ROW, NO_OUTPUT, gates_forward(n, 2, call, p))
+FORWARD_BODIES(forward_gated, BY_ROW, OUTPUT, gated_recurrence_forward(n, call, p, h))
+FORWARD_BODIES(forward_reset_before, BY_ROW, OUTPUT, reset_before_forward(n, call, p, h))
+/* For product_pair. */
+FORWARD_BODY(forward_standard_pair, 2, BY_UNIT, OUTPUT, lstm_forward(n, p, h))
+FORWARD_BODY(forward_ifgo_pair, 2, BY_UNIT, OUTPUT, lstm_variant_forward(n, IFGO, call, p, h))
+
+static const forward_function *const FORWARD[N_CELLS][2] = {
+    [CELL_LSTM] = {forward_ifgo},
+    [CELL_LSTM_COUPLED] = {forward_fgo},
+    [CELL_LSTM_FULL_PEEPHOLE] = {forward_ifgo},
+    [CELL_LSTM_GATED_RECURRENCE] = {forward_3_gates, forward_gated},
+    [CELL_LSTM_CELL_RECURRENT] = {forward_ifog},
+    [CELL_GRU] = {forward_gru},
+    [CELL_GRU_RESET_BEFORE] = {forward_2_gates, forward_reset_before},
+    [CELL_RNN] = {forward_rnn},
+};
+INLINE int is_standard_lstm(const recurrent_call *call) {
+    return call->cell == CELL_LSTM && !call->peephole && !(call->clip > 0) && call->activation == ACTIVATION_TANH &&
+           call->recurrent_activation == ACTIVATION_SIGMOID;
+}
+
+/* n cells one after the other, in groups as even as possible: 4 are 2 + 2, not 3 + 1. */
+INLINE int group_size(int n) {
+    return n == CELL_CHAINS + 1 ? (CELL_CHAINS + 1) / 2 : n < CELL_CHAINS ? n : CELL_CHAINS;
+}
+
+/* What is the same for all steps of a phase. `operands` feed it, in the order of the packed weights; offset: where a
+ * forward_row has each. */
+typedef struct {
+    const cell_spec *cell;
+    const forward_function *function;
+    const real *packed;
+    ptrdiff_t panel;          /* values of a block's weights */
+    forward_function pair;    /* where product_pair serves, else NULL */
+    int vectors;
+    const product_tile *tiles; /* [m - 1], of whole vectors */
+    int n_operands;
+    size_t offset[3];
+    operand operands[3];
+} phase_plan;
+
+static void plan_phase(const recurrent_call *call, int phase, phase_plan *plan) {
     const cell_spec *cell = cell_of(call);
-    vector_range range = phase_range(cell, phase);
-    int n = 0;
-    if (overlap(range, cell->x.range).count) {
-        for (int r = 0; r < m; r++) a[n].row[r] = rows[r].x;
-        a[n].n = call->n_inputs, a[n++].repeats = 1;
+    const vector_range range = phase_range(cell, phase);
+    const size_t extra = cell->extra_is == EXTRA_C ? offsetof(forward_row, c_prev) : offsetof(forward_row, gated);
+    const weight_spec *weights[3] = {&cell->x, &cell->h, &cell->extra};
+    const size_t offset[3] = {offsetof(forward_row, x), offsetof(forward_row, h_prev), extra};
+    plan->cell = cell;
+    plan->function = is_standard_lstm(call) ? forward_standard : FORWARD[call->cell][phase];
+    plan->packed = (const real *)call->weights + phase_offset(cell, phase, call->n_inputs, call->n_units);
+    plan->panel = panel_size(cell, phase, call->n_inputs, call->n_units);
+    plan->vectors = range.count;
+    plan->pair = is_standard_lstm(call) ? forward_standard_pair_2 : plan->function == forward_ifgo ? forward_ifgo_pair_2 : NULL;
+    plan->tiles = is_plain(cell) || n_phases(cell) == 2 ? NULL : SPLIT_PRODUCT[cell->h.range.first];
+    plan->n_operands = 0;
+    for (int i = 0; i < 3; i++) {
+        if (!overlap(range, weights[i]->range).count) continue;
+        plan->offset[plan->n_operands] = offset[i];
+        plan->operands[plan->n_operands].n = i == 0 ? call->n_inputs : call->n_units;
+        plan->operands[plan->n_operands++].repeats = 1;
     }
-    if (overlap(range, cell->h.range).count) {
-        for (int r = 0; r < m; r++) a[n].row[r] = rows[r].h_prev;
-        a[n].n = call->n_units, a[n++].repeats = 1;
-    }
-    if (overlap(range, cell->extra.range).count) {
-        for (int r = 0; r < m; r++) a[n].row[r] = cell->extra_is == EXTRA_C ? rows[r].c_prev : rows[r].gated;
-        a[n].n = call->n_units, a[n++].repeats = 1;
-    }
-    return n;
 }
 
 /* n rows, one phase, blocks [begin, end) of units: products, then the cells. Weights that just miss fitting a cache are
  * best read forth and back by turns: what was read last is still there. */
-static void forward_blocks(const recurrent_call *call, int phase, const forward_row *rows, ptrdiff_t n, ptrdiff_t begin,
-                           ptrdiff_t end, int backwards) {
-    const cell_spec *cell = cell_of(call);
-    const cell_function *function = functions_of(call)->forward[phase];
-    const int vectors = phase_range(cell, phase).count, last_phase = phase + 1 == n_phases(cell);
-    const int whole = is_plain(cell) || n_phases(cell) == 2, pairs = n == 1 && is_plain(cell) && vectors == 4;
-    const ptrdiff_t panel = panel_size(cell, phase, call->n_inputs, call->n_units), n_whole = call->n_units / VL;
-    const real *packed = (const real *)call->weights + phase_offset(cell, phase, call->n_inputs, call->n_units);
-    ALIGNED real z[TILE_CELLS * VL], narrow[TILE_CELLS * VL], h[TILE_CELLS * VL];
-    cell_place places[TILE_CELLS];
+static void forward_blocks(const recurrent_call *call, phase_plan *plan, const forward_row *rows, ptrdiff_t n,
+                           ptrdiff_t begin, ptrdiff_t end, int backwards) {
+    const cell_spec *cell = plan->cell;
+    const ptrdiff_t n_whole = call->n_units / VL;
+    ALIGNED real z[TILE_ROWS * 4 * VL], narrow[TILE_ROWS * 4 * VL];
     for (ptrdiff_t done = 0, taken; done < end - begin; done += taken) {
-        ptrdiff_t block = backwards ? end - 1 - done : begin + done, other = backwards ? block - 1 : block + 1;
-        ptrdiff_t unit = block * block_units(cell), width = gate_width(cell, call->n_units, block);
-        const real *weights = packed + block * panel;
-        const int nv = panel_width(cell, phase, call->n_units, block), units = unit_vectors(cell, call->n_units, block);
-        const int stride = cell->unit_vectors > 1 ? 1 : vectors; /* of z, from cell to cell, in vectors */
-        taken = 1;
+        const ptrdiff_t block = backwards ? end - 1 - done : begin + done, other = backwards ? block - 1 : block + 1;
+        const ptrdiff_t unit = block * block_units(cell), width = gate_width(cell, call->n_units, block);
+        const real *weights = plan->packed + block * plan->panel;
+        const int units = unit_vectors(cell, call->n_units, block);
+        const int stride = cell->unit_vectors > 1 ? 1 : plan->vectors; /* of z, from cell to cell, in vectors */
+        const int pair = n == 1 && plan->pair && done + 1 < end - begin && block < n_whole && other < n_whole;
+        taken = 1 + pair;
         for (ptrdiff_t tile = 0; tile < n_tiles(n); tile++) {
             const forward_row *row = rows + tile_begin(n, tile);
-            int m = (int)(tile_begin(n, tile + 1) - tile_begin(n, tile)), n_cells = 0;
-            operand a[3];
-            int n_operands = phase_operands(call, phase, row, m, a);
-            if (pairs && cell->unit_vectors == 1 && done + 1 < end - begin && block < n_whole && other < n_whole) {
-                product_pair(a, n_operands, weights, packed + other * panel, z);
-                places[0] = place_cell(call, row, unit, z);
-                places[1] = place_cell(call, row, other * VL, z + 4 * VL);
-                function[1](call, places, h);
-                store_output(row, places, v_load(h));
-                store_output(row, places + 1, v_load(h + VL));
-                taken = 2;
+            const int m = (int)(tile_begin(n, tile + 1) - tile_begin(n, tile));
+            for (int i = 0; i < plan->n_operands; i++)
+                for (int r = 0; r < m; r++)
+                    plan->operands[i].row[r] = *(const real *const *)((const char *)(row + r) + plan->offset[i]);
+            if (pair) {
+                product_pair(plan->operands, plan->n_operands, weights, plan->packed + other * plan->panel, z);
+                plan->pair(call, row, unit, (other - block) * VL, z, 4 * VL);
                 continue;
             }
             if (width < VL) {
-                PRODUCT[m - 1][nv - 1](a, n_operands, weights, narrow);
-                spread_gates(narrow, nv, m, vectors, width, z);
-            } else if (whole) {
-                PRODUCT[m - 1][nv - 1](a, n_operands, weights, z);
+                const int nv = (int)ceil_div(plan->vectors * width, VL);
+                PRODUCT[m - 1][nv - 1](plan->operands, plan->n_operands, weights, narrow);
+                spread_gates(narrow, nv, m, plan->vectors, width, z);
             } else {
-                SPLIT_PRODUCT[cell->h.range.first][m - 1](a, n_operands, weights, z);
+                product_tile product = plan->tiles ? plan->tiles[m - 1] : PRODUCT[m - 1][stride * units - 1];
+                product(plan->operands, plan->n_operands, weights, z);
             }
-            for (int r = 0; r < m; r++)
-                for (int v = 0; v < units; v++, n_cells++)
-                    places[n_cells] = place_cell(call, row + r, unit + v * VL, z + n_cells * stride * VL);
-            run_cells(function, call, places, n_cells, h);
-            for (int i = 0; last_phase && i < n_cells; i++) store_output(row + i / units, places + i, v_load(h + i * VL));
+            for (int r = 0, taken_rows; cell->unit_vectors == 1 && r < m; r += taken_rows) {
+                taken_rows = group_size(m - r);
+                plan->function[taken_rows - 1](call, row + r, unit, 0, z + r * stride * VL, stride * VL);
+            }
+            for (int r = 0; cell->unit_vectors > 1 && r < m; r++)
+                for (int v = 0, taken_units; v < units; v += taken_units) {
+                    taken_units = group_size(units - v);
+                    plan->function[taken_units - 1](call, row + r, unit + v * VL, VL, z + (r * units + v) * VL, VL);
+                }
         }
     }
 }
@@ -190,8 +270,11 @@ static void recurrent_step(const recurrent_call *call, int now, ptrdiff_t row_be
                                     .gated = row_at(call->gated_steps, r, call->h_stride),
                                     .slot = r};
         }
-        for (int phase = 0; phase < n_phases(cell); phase++)
-            forward_blocks(call, phase, rows, n, part * blocks / parts, (part + 1) * blocks / parts, now);
+        for (int phase = 0; phase < n_phases(cell); phase++) {
+            phase_plan plan;
+            plan_phase(call, phase, &plan);
+            forward_blocks(call, &plan, rows, n, part * blocks / parts, (part + 1) * blocks / parts, now);
+        }
     }
 }
 
@@ -204,12 +287,14 @@ static void forward_rows(const recurrent_call *call, ptrdiff_t begin, ptrdiff_t 
     const ptrdiff_t block_begin = thread * blocks / parties, block_end = (thread + 1) * blocks / parties;
     const ptrdiff_t first = block_begin * block_units(cell), own = min_size(block_end * block_units(cell), units) - first;
     forward_row rows[BLOCK_ROWS];
+    phase_plan plans[2];
+    for (int phase = 0; phase < n_phases(cell); phase++) plan_phase(call, phase, plans + phase);
     for (ptrdiff_t r = begin; thread == 0 && r < end; r++) forward_begin(call, r);
     if (parties > 1) meet(place, parties);
     for (ptrdiff_t t = 0, n; (n = alive(call, begin, end, t)) > 0; t++) {
         for (ptrdiff_t r = 0; r < n; r++) forward_places(call, t, begin + r, rows + r);
         for (int phase = 0; phase < n_phases(cell); phase++) {
-            forward_blocks(call, phase, rows, n, block_begin, block_end, t & 1);
+            forward_blocks(call, plans + phase, rows, n, block_begin, block_end, t & 1);
             if (parties > 1) meet(place, parties);
         }
         for (ptrdiff_t r = 0; call->c && r < n; r++)
