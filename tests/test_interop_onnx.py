@@ -1,5 +1,6 @@
 """lstmfast.interop with ONNX: models written by us and by hand, run by ONNX Runtime where it is installed."""
 
+import doctest
 import sys
 
 import numpy as np
@@ -199,6 +200,13 @@ GRAPHS = {
         node("Gather", "hs last", "z", axis=0),
         HEAD,
     ],
+    "both_directions": [  # as PyTorch exports torch.cat([h[-2], h[-1]], 1)
+        TWO,
+        node("Gather", "h start", "f"),
+        node("Gather", "h last", "r"),
+        node("Concat", "f r", "z", axis=1),
+        node("Gemm", "z V6", "y"),
+    ],
     "h_of_one_layer": [GRU, node("Gather", "h last", "z"), HEAD],
     "mean": [GRU, node("Squeeze", "Y second", "s"), node("ReduceMean", "s", "z", axes=[0], keepdims=0), HEAD],
     "max_keepdims": [
@@ -254,8 +262,13 @@ REFUSED = {
         "gates must have Sigmoid or HardSigmoid",
     ),
     "branch": ([GRU, SQUEEZED, node("Gemm", "z V b", "a"), node("Gemm", "z V b", "y")], "only a chain of layers"),
-    "sum": ([GRU, SQUEEZED, node("Concat", "z z", "y", axis=1)], "Concat may join the Y_h of all layers only"),
+    "sum": ([GRU, SQUEEZED, node("Concat", "z z", "y", axis=1)], "Concat may join the Y_h of all layers, or"),
     "lower_state": ([GRU, node("Concat", "h h", "hs", axis=0), node("Gather", "hs start", "y")], "only the last step"),
+    "directions_turned": (
+        [TWO, node("Gather", "h start", "f"), node("Gather", "h last", "r"), node("Concat", "r f", "y", axis=1)],
+        "Concat may join the Y_h of all layers, or two directions",
+    ),
+    "one_direction": ([TWO, node("Gather", "h last", "z"), HEAD], "must take one vector a sequence, got .*side=1"),
     "weights_first": ([GRU, SQUEEZED, node("MatMul", "V22 z", "y")], "its first input must be the output of"),
     "scaled": ([GRU, SQUEEZED, node("Gemm", "z V b", "y", alpha=0.5)], "alpha and beta 1"),
     "two_linear": ([GRU, SQUEEZED, node("Gemm", "z V b", "a"), node("Gemm", "a V22 b", "y")], "must end in Relu"),
@@ -306,6 +319,43 @@ def test_what_cannot_be_read_is_named(name, tmp_path):
     write_graph(nodes, tmp_path / "model.onnx")
     with pytest.raises((ValueError, TypeError), match=message):
         from_onnx(tmp_path / "model.onnx")
+
+
+@pytest.mark.filterwarnings("ignore")  # of the exporter
+@pytest.mark.parametrize("kind", ["LSTM", "GRU", "RNN"])
+@pytest.mark.parametrize("n_layers", [1, 2])
+@pytest.mark.parametrize("take", ["y[:, -1]", "h[-1]", "y.mean(1)", "y.amax(1)", "torch.cat([h[-2], h[-1]], 1)"])
+def test_what_torch_exports(kind, n_layers, take, tmp_path):
+    pytest.importorskip("onnx")
+    torch = pytest.importorskip("torch")
+    path, bidirectional = tmp_path / "model.onnx", "-1" not in take or "-2" in take
+
+    class Model(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.rnn = getattr(torch.nn, kind)(3, 5, n_layers, batch_first=True, bidirectional=bidirectional)
+            self.hidden, self.head = torch.nn.Linear(5 * (1 + bidirectional), 4), torch.nn.Linear(4, 2)
+
+        def forward(self, x):
+            y, h = self.rnn(x)
+            z = eval(take, {"torch": torch, "y": y, "h": h[0] if kind == "LSTM" else h})
+            return self.head(self.hidden(z).relu()).softmax(1)
+
+    model, X = Model().eval(), sequences(n_steps=9).astype(np.float32)
+    options = {"input_names": ["x"], "dynamic_axes": {"x": {0: "batch", 1: "time"}}, "opset_version": 17}
+    torch.onnx.export(model, (torch.zeros(2, 6, 3),), str(path), dynamo=False, **options)
+    expected = model(torch.from_numpy(X)).detach().numpy()
+    assert_allclose(from_onnx(path).predict_proba(X), expected, atol=1e-6)
+
+
+def test_the_examples_run(tmp_path, monkeypatch):
+    pytest.importorskip("onnx")
+    monkeypatch.chdir(tmp_path)
+    for function in (to_onnx, from_onnx):  # the second reads what the first writes
+        text = function.__doc__.replace("# doctest: +SKIP", "")
+        example = doctest.DocTestParser().get_doctest(text, {}, function.__name__, None, None)
+        assert example.examples
+        assert doctest.DocTestRunner().run(example).failed == 0
 
 
 def test_layout_1(tmp_path):

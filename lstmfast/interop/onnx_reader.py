@@ -83,12 +83,14 @@ class _Signal:
     stage : number of layers it has gone through
     fill : what stands past each sequence's length, if the model has replaced that
     total : whether it is a sum over steps
+    side : which of two directions it is, if it is only one of them
     """
 
     axes: tuple
     stage: int = 0
     fill: float | None = None
     total: bool = False
+    side: int | None = None
 
 
 @dataclass(frozen=True)
@@ -116,8 +118,8 @@ class _Reader:
         for node in self.graph.node:
             self.read_node(node)
         ends = [self.values.get(value.name) for value in self.graph.output]
-        ends = [end for end in ends if isinstance(end, _Signal) and end.stage == self.stage]
-        if not self.stack.layers or not any(end.axes in (("N", "F"), ("N",)) for end in ends):
+        wanted = [_Signal(axes, self.stage) for axes in (("N", "F"), ("N",))]
+        if not self.stack.layers or not any(end in wanted for end in ends if isinstance(end, _Signal)):
             raise ValueError(
                 "the model has no recurrent layer, or no output of one vector a sequence behind its layers"
             )
@@ -225,9 +227,15 @@ class _Reader:
         return replace(inputs[0], axes=("N", "F"))
 
     def read_concat(self, name, node, attributes, inputs):
-        if any(not isinstance(x, _Signal) or x.axes != ("D", "N", "F") for x in inputs) or attributes.get("axis") != 0:
-            raise ValueError(f"node {name!r}: Concat may join the Y_h of all layers only")
-        return replace(inputs[-1], axes=("L", "N", "F"))
+        x, axis = inputs[-1], attributes.get("axis")
+        if axis == 0 and all(isinstance(each, _Signal) and each.axes == ("D", "N", "F") for each in inputs):
+            return replace(x, axes=("L", "N", "F"))
+        forward = replace(x, side=0) if isinstance(x, _Signal) else None
+        if axis not in (1, -1) or x.axes != ("N", "F") or inputs != [forward, replace(x, side=1)]:
+            raise ValueError(
+                f"node {name!r}: Concat may join the Y_h of all layers, or two directions, and nothing else"
+            )
+        return replace(x, side=None)
 
     # ---- pooling ----
 
@@ -235,10 +243,13 @@ class _Reader:
         x, index = inputs[0], np.asarray(_constant(inputs[1], name, "indices"))
         k = attributes.get("axis", 0) % len(x.axes)
         axes = x.axes[:k] + x.axes[k + 1 :]
-        if index.ndim == 0 and self.is_one(x.axes[k]) and x.axes[k] != "F":
-            return replace(x, axes=axes)
-        if x.axes[k] == "L" and index.ndim == 0 and index == -1 and self.is_one("D"):
-            return replace(x, axes=axes)
+        n = len(self.top.directions)
+        if index.ndim == 0 and x.axes[k] in ("D", "L") and (n == 1 or "T" not in axes):
+            side = (
+                int(index) % n if x.axes[k] == "D" else n + int(index)
+            )  # of the top layer, which is counted from the end
+            if side in range(n):
+                return replace(x, axes=axes, side=side if n == 2 else None)
         last = 0 if self.top_reads_backwards() else -1
         if x.axes[k] != "T" or index.ndim or index != last or not self.is_one("D") or self.lengths:
             raise ValueError(
@@ -281,8 +292,8 @@ class _Reader:
     # ---- dense layers ----
 
     def add_dense(self, name, x, weight, bias):
-        if x.axes != ("N", "F") or x.total:
-            raise ValueError(f"node {name!r}: a dense layer must take one vector a sequence, got axes {x.axes}")
+        if x.axes != ("N", "F") or x.total or x.side is not None:
+            raise ValueError(f"node {name!r}: a dense layer must take one vector a sequence, got {x}")
         if self.output not in (None, "relu"):
             raise ValueError(f"node {name!r}: a dense layer below it must end in Relu")
         self.stack.dense.append(Dense(name, weight, bias))
