@@ -123,14 +123,15 @@ class Network:
 
     @staticmethod
     def count_parameters(
-        n_features, hidden_layer_sizes, n_outputs, *, bidirectional, dense_layer_sizes, cell="lstm", **others
-    ):
+        n_features, hidden_layer_sizes, n_outputs, *, bidirectional, pooling, dense_layer_sizes, dtype, cell="lstm",
+        activation="tanh", recurrent_activation="sigmoid", clip=None,
+    ):  # fmt: skip
         """Number of parameters of a network of this description, without building it."""
         total, size = 0, check_size(n_features, "n_features")
         directions = 2 if bidirectional else 1
         for units in hidden_layer_sizes:
             units = check_size(units, "each of hidden_layer_sizes")
-            shapes = parameter_shapes(_core.Cell(cell), size, units)
+            shapes = parameter_shapes(_core.Cell(cell, activation, recurrent_activation, clip), size, units)
             total += directions * sum(math.prod(shape) for shape in shapes.values())
             size = directions * units
         for units in (*dense_layer_sizes, n_outputs):

@@ -97,11 +97,10 @@ class Trainer:
         n_batches = -(-len(sequences) // options.batch_size)
         self.started, self.total_steps, self.step = time.perf_counter(), options.max_iter * n_batches, 0
         best, best_parameters, stale, history.stop_reason = -np.inf, None, 0, None
-        before = network.parameters.copy()
+        self.sound = network.parameters.copy()
         try:
             with progress_reporter(options.verbose, options.max_iter) as progress:
                 for epoch in range(options.max_iter):
-                    before[...] = network.parameters
                     if not self._epoch(sequences, targets, weights):
                         history.stop_reason = "diverged"
                         break
@@ -126,8 +125,8 @@ class Trainer:
         finally:
             if history.stop_reason == "diverged" or not np.isfinite(network.parameters).all():
                 self.optimizer.reset()  # its moments would spoil the next fit
-            if not np.isfinite(network.parameters).all():
-                network.parameters[...] = before
+            if history.stop_reason == "diverged" or not np.isfinite(network.parameters).all():
+                network.parameters[...] = self.sound
             if best_parameters is not None:
                 network.parameters[...] = best_parameters
             network.parameters_changed()
@@ -174,7 +173,8 @@ class Trainer:
                 n_threads=n_threads,
             )  # fmt: skip
         norm, penalty = self.optimizer.penalise(network)
-        if np.isfinite(norm):
+        if np.isfinite(norm + loss + penalty):
+            self.sound[...] = network.parameters  # the last ones known to have a finite loss
             self.optimizer.step(network, self._rate(), norm)
         return loss, norm, penalty
 

@@ -26,6 +26,7 @@ INLINE void activate(const int n, int activation, vec *x) {
         EACH_CHAIN x[j] = v_max(zero, x[j]);
         break;
     case ACTIVATION_SOFTSIGN: /* x / (1 + |x|) */
+        EACH_CHAIN x[j] = v_clamp(x[j], -LARGE, LARGE); /* infinity / infinity is NaN */
         EACH_CHAIN x[j] = v_divide(x[j], v_add(one, v_abs(x[j])));
         break;
     case ACTIVATION_HARD_TANH:

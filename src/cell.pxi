@@ -1,4 +1,6 @@
-# ---- cells: what a recurrent layer computes at each step ---------------------------------------------------------------
+# ---- cells: what a recurrent layer computes at each step -------------------------------------------------------------
+
+from numbers import Real as _Real
 
 _CELLS = {
     "lstm": CELL_LSTM, "lstm-peephole": CELL_LSTM, "lstm-full-peephole": CELL_LSTM_FULL_PEEPHOLE,
@@ -54,7 +56,7 @@ cdef class Cell:
         self.activation_code = _chosen(_ACTIVATIONS, activation, "activation")
         self.recurrent_activation_code = _chosen(_RECURRENT_ACTIVATIONS, recurrent_activation, "recurrent_activation")
         if clip is not None:
-            if isinstance(clip, bool) or not isinstance(clip, (int, float)) or not 0 < clip < float("inf"):
+            if isinstance(clip, bool) or not isinstance(clip, _Real) or not 0 < clip < float("inf"):
                 raise ValueError(f"clip must be None or a positive number, got {clip!r}")
             clip = self.clip_at = float(clip)
         self.name, self.activation, self.recurrent_activation, self.clip = name, activation, recurrent_activation, clip

@@ -36,6 +36,7 @@ typedef uint64_t real_bits;
 /* 1.5 * 2^52 + 1023: adding it rounds to an integer and leaves that integer, biased, in the lowest bits. */
 #define ROUND_MAGIC 6755399441056767.0
 #define EXP_LIMIT 700.0
+#define LARGE 1e300
 #define QUOTIENT_LIMIT 350.0 /* (e^350)^2 is finite, and so is its reciprocal */
 #define LN2_HIGH 6.93145751953125e-1
 #define LN2_LOW 1.42860682030941723212e-6
@@ -55,6 +56,7 @@ typedef uint32_t real_bits;
 #define MANTISSA_BITS 23
 #define ROUND_MAGIC 12583039.0f /* 1.5 * 2^23 + 127 */
 #define EXP_LIMIT 80.0f
+#define LARGE 1e30f
 #define QUOTIENT_LIMIT 43.0f
 #define LN2_HIGH 0.693359375f
 #define LN2_LOW -2.12194440054690583e-4f

@@ -129,14 +129,12 @@ class _Reader:
         return self.stack
 
     def read_node(self, node):
-        attributes = {entry.name: _plain(self.onnx.helper.get_attribute_value(entry)) for entry in node.attribute}
+        attributes = {entry.name: self.plain(self.onnx.helper.get_attribute_value(entry)) for entry in node.attribute}
         inputs = [self.values.get(name) if name else None for name in node.input]
         name = node.name or f"{node.op_type} -> {', '.join(filter(None, node.output))}"
         signals = [value for value in inputs if isinstance(value, _Signal)]
         if node.op_type == "Constant":
-            result = self.onnx.numpy_helper.to_array(attributes["value"]) if "value" in attributes else _Other()
-            for what in attributes.keys() & {"value_int", "value_ints", "value_float", "value_floats"}:
-                result = np.array(attributes[what])
+            result = next((np.asarray(value) for value in attributes.values()), _Other())
         elif node.op_type == "Identity":
             result = inputs[0]
         elif not signals or node.op_type in ("Shape", "Size"):
@@ -154,6 +152,14 @@ class _Reader:
             result = method(name, node, attributes, inputs)
         results = result if isinstance(result, tuple) else (result,)
         self.values |= dict(zip(node.output, results, strict=False))
+
+    def plain(self, value):
+        """An attribute's value; bytes as str, tensors as arrays."""
+        if isinstance(value, bytes):
+            return value.decode()
+        if isinstance(value, self.onnx.TensorProto):
+            return self.onnx.numpy_helper.to_array(value)
+        return [self.plain(item) for item in value] if isinstance(value, list) else value
 
     def next(self, axes):
         """The signal behind one more layer."""
@@ -217,7 +223,10 @@ class _Reader:
         axes = tuple(axis for axis in x.axes if axis != "D") if self.is_one("D") else x.axes
         if axes[-2:] == ("D", "F"):
             axes = (*axes[:-2], "F")
-        if "D" in axes or shape.shape != (len(axes),) or shape[-1] not in (-1, self.top.output_size):
+        *front, size = shape.tolist()
+        # Of any number of sequences; a 0 means the axis as it is.
+        same_front = not any(front) or (len(axes) == 2 and size == self.top.output_size)
+        if "D" in axes or len(shape) != len(axes) or size not in (-1, self.top.output_size) or not same_front:
             raise ValueError(f"node {name!r}: axes {x.axes} can be reshaped to join directions only, not to {shape}")
         return replace(x, axes=axes)
 
@@ -245,21 +254,16 @@ class _Reader:
         axes = x.axes[:k] + x.axes[k + 1 :]
         n = len(self.top.directions)
         if index.ndim == 0 and x.axes[k] in ("D", "L") and (n == 1 or "T" not in axes):
-            side = (
-                int(index) % n if x.axes[k] == "D" else n + int(index)
-            )  # of the top layer, which is counted from the end
+            side = int(index) % n if x.axes[k] == "D" else n + int(index)  # the top layer is counted from the end
             if side in range(n):
                 return replace(x, axes=axes, side=side if n == 2 else None)
-        last = 0 if self.top_reads_backwards() else -1
+        last = 0 if self.top.forward is None else -1
         if x.axes[k] != "T" or index.ndim or index != last or not self.is_one("D") or self.lengths:
             raise ValueError(
                 f"node {name!r}: of Y only the last step can be taken (of a reverse layer its first), if its layer has "
                 "one direction and no sequence_lens; take Y_h"
             )
         return self.next(axes)
-
-    def top_reads_backwards(self):
-        return self.top.forward is None
 
     def read_where(self, name, node, attributes, inputs):
         condition, x, other = inputs
@@ -331,13 +335,18 @@ class _Reader:
         if value is None:
             return np.zeros(n, weight.dtype)
         bias = as_weights(_constant(value, name, "the bias"), f"node {name!r}: the bias")
-        if bias.size not in (1, n) or bias.shape[-1:] not in ((n,), (1,), ()):
+        if bias.size not in (1, n) or bias.shape[-1:] not in ((n,), (1,), ()) or bias.ndim > 2:
             raise ValueError(f"node {name!r}: the bias must have shape ({n},), got {bias.shape}")
         return np.broadcast_to(bias.ravel(), (n,)).copy()
 
     def read_activation(self, name, node, attributes, inputs):
         x, kind = inputs[0], node.op_type.lower()
-        if self.output != "linear" or x.axes != ("N", "F") or attributes.get("axis", -1) not in (-1, 1):
+        one_number = kind == "sigmoid" and x.axes == ("N",)
+        if (
+            self.output != "linear"
+            or (x.axes != ("N", "F") and not one_number)
+            or attributes.get("axis", -1) not in (-1, 1)
+        ):
             raise ValueError(f"node {name!r}: {node.op_type} must follow a dense layer")
         self.output = kind
         return self.next(x.axes)
@@ -352,13 +361,6 @@ _OPERATORS = {
     "LSTM", "GRU", "RNN", "Transpose", "Squeeze", "Reshape", "Flatten", "Concat", "Gather", "Where", "ReduceMean",
     "ReduceMax", "ReduceSum", "Div", "Gemm", "MatMul", "Add", "Relu", "Softmax", "Sigmoid", "Dropout",
 }  # fmt: skip
-
-
-def _plain(value):
-    """An attribute's value, bytes as str."""
-    if isinstance(value, bytes):
-        return value.decode()
-    return [_plain(item) for item in value] if isinstance(value, list) else value
 
 
 def _constant(value, name, what):
@@ -380,7 +382,7 @@ def _aside(operator, attributes, inputs):
     """What a node makes of values that are not on the way to the output."""
     given = [value for value in inputs if value is not None]
     if operator == "ConstantOfShape":
-        zeros = not any(attributes["value"].raw_data if "value" in attributes else b"")
+        zeros = not np.any(attributes.get("value", 0))
     else:
         first = given[0] if given else None
         zeros = operator in ("Expand", "Slice", "Cast", "Unsqueeze", "Transpose") and (

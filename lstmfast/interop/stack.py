@@ -135,9 +135,7 @@ def build(stack, *, estimator=None, classes=None, dtype=None):
         "dense_layer_sizes": tuple(len(layer.bias) for layer in dense[:-1]), "dtype": dtype,
     }  # fmt: skip
     fitted |= {"n_features_in_": layers[0].input_size, "_input_kind": "sequences"}
-    network = Network(
-        n_features=layers[0].input_size, n_outputs=len(dense[-1].bias), clip=top.clip, **arguments
-    )  # fmt: skip
+    network = Network(n_features=layers[0].input_size, n_outputs=len(dense[-1].bias), clip=top.clip, **arguments)
     for layer, given in zip(network.layers, layers, strict=True):
         for direction, parameters in zip(layer.directions, given.directions, strict=True):
             for name, array in parameters.items():

@@ -56,7 +56,8 @@ class Direction(Trainable):
 
     def initialize(self, rng):
         """For each gate a Glorot uniform kernel and an orthogonal recurrent kernel; biases 0, but 1 for the forget
-        gate; peepholes 0, a full peephole kernel like the recurrent one.
+        gate; peepholes 0, a full peephole kernel like the recurrent one. The candidate of "lstm-cell-recurrent" has a
+        bias in [-0.5, 0.5].
 
         Keras draws the four gates as one wide matrix, which makes all of them too small: Glorot's limit then counts
         the other gates' units among the outputs, and each gate's share of an orthogonal matrix has norm 1/2.
@@ -75,6 +76,10 @@ class Direction(Trainable):
                     array[:, columns] = draw(rng, (len(array), units))
         for name in arrays.keys() & {"bias", "recurrent_bias", "peephole"}:
             arrays[name][...] = 0
+        if (
+            self.cell.name == "lstm-cell-recurrent"
+        ):  # the candidate sees c alone, which stays 0 unless something starts it
+            arrays["bias"][2 * units : 3 * units] = rng.uniform(-0.5, 0.5, units)
         forget = FORGET_GATE.get(self.cell.name, 1)
         if forget is not None:
             arrays["bias"][forget * units : (forget + 1) * units] = 1

@@ -10,7 +10,7 @@ from ..workspace import Workspace
 from .direction import Direction
 from .initializers import BLANK
 from .padded import Padding, check_array
-from .parameters import check_dtype, check_size
+from .parameters import Parameter, check_dtype, check_size
 
 
 @dataclass
@@ -93,6 +93,8 @@ class RecurrentLayer:
             return directions[name == "backward_"]
         if len(directions) == 1 and name in directions[0].shapes:
             return getattr(directions[0], name)
+        if directions and isinstance(getattr(Direction, name, None), Parameter):
+            raise AttributeError(f"a cell {self.cell.name!r} has no {name}")
         raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
 
     def __setattr__(self, name, value):
@@ -101,6 +103,8 @@ class RecurrentLayer:
             if len(directions) == 2:
                 raise AttributeError(f"a bidirectional layer has a pair: assign forward_.{name} and backward_.{name}")
             setattr(directions[0], name, value)
+        elif directions and isinstance(getattr(Direction, name, None), Parameter):
+            raise AttributeError(f"a cell {self.cell.name!r} has no {name}")
         else:
             super().__setattr__(name, value)
 
