@@ -92,7 +92,8 @@ SEQUENCE = layer("LSTM", units=3, return_sequences=True)
         ([LSTM, LSTM], "layer 'lstm' needs steps"),
         ([LSTM, layer("GlobalMaxPooling1D")], "must pool the steps of a recurrent layer"),
         ([layer("LSTM", units=3, go_backwards=True, return_sequences=True)], "turns the order of the steps"),
-        ([layer("LSTM", units=3, stateful=True)], "layer 'lstm' is stateful"),
+        ([layer("LSTM", units=3, stateful=True)], "layer 'lstm': stateful has no equivalent"),
+        ([layer("LSTM", units=3, return_state=True)], "layer 'lstm': return_state has no equivalent"),
         ([layer("LSTM", units=3, activation="gelu")], "activation must be one of tanh, .*, got 'gelu'"),
         ([layer("LSTM", units=3, activation={"class_name": "PReLU"})], "activation must be one of tanh, .* got {'cl"),
         ([layer("LSTM", units=3, recurrent_activation="tanh")], "recurrent_activation must be sigmoid or hard_sigmoid"),
@@ -145,6 +146,14 @@ def test_branches_are_refused():
     layers.append({**json.loads(json.dumps(layers[-1])), "config": {**layers[-1]["config"], "name": "second"}})
     with pytest.raises(ValueError, match=r"layer 'second' takes .*no branches"):
         from_keras(weights, {"layers": layers})
+
+
+def test_the_output_must_be_the_last_layer():
+    weights, config, _, _ = load_case("lstm_activations")  # functional
+    config = json.loads(config)["config"]
+    config["output_layers"] = [[config["layers"][1]["config"]["name"], 0, 0]]
+    with pytest.raises(ValueError, match="only that of the last layer is read"):
+        from_keras(weights, config)
 
 
 def test_a_file_needs_h5py(monkeypatch):

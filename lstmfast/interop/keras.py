@@ -140,6 +140,9 @@ def _layers_of(config):
             if sources and (below is None or sources != {below["config"]["name"]}):
                 name = layer["config"]["name"]
                 raise ValueError(f"layer {name!r} takes {sorted(sources)}: only a chain of layers is read, no branches")
+        outputs = set(re.findall(r"'([^']*)'", repr(config.get("output_layers", []))))
+        if outputs and outputs != {layers[-1]["config"]["name"]}:
+            raise ValueError(f"the model's outputs are {sorted(outputs)}: only that of the last layer is read")
         return [(layer["class_name"], layer["config"]) for layer in layers]
     except (KeyError, AttributeError, json.JSONDecodeError) as error:
         raise ValueError(f"this is no configuration of a Keras model: {error!r}") from error
@@ -248,8 +251,11 @@ def _recurrent_options(name, kind, config):
     """(cell, activations, whether it returns steps, whether it goes backwards)."""
     if kind not in _RECURRENT:
         raise ValueError(f"layer {name!r}: Bidirectional must hold an LSTM, GRU or SimpleRNN, got {kind}")
-    if config.get("stateful"):
-        raise ValueError(f"layer {name!r} is stateful; every sequence starts at zero states here")
+    for flag in ("stateful", "return_state", "time_major"):
+        if config.get(flag):
+            raise ValueError(
+                f"layer {name!r}: {flag} has no equivalent; a layer starts at zero states and returns h only"
+            )
     cell = {"LSTM": "lstm", "SimpleRNN": "rnn"}.get(kind) or (
         "gru" if config.get("reset_after", True) else "gru-reset-before"
     )
