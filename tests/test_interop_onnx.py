@@ -285,7 +285,7 @@ REFUSED = {
     "reshape_batch": ([TWO, node("Transpose", "h", "t", perm=[1, 0, 2]), node("Reshape", "t all", "y")], "to join d"),
     "reshape_steps": ([GRU, node("Reshape", "Y mixed", "y")], "can be reshaped to join directions only"),
     "state_of_ones": (
-        [node("ConstantOfShape", "to_h", "h0", value=ONE), node("GRU", "X W R B  h0", "Y h", hidden_size=3)],
+        [node("ConstantOfShape", "to_h", "h0", value=ONE), node("GRU", "X W R B  h0", "Y y", hidden_size=3)],
         "initial_h must be absent or 0",
     ),
     "add_first": ([GRU, SQUEEZED, node("Add", "z half", "y")], "an Add must be the bias"),
