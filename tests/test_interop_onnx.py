@@ -70,6 +70,7 @@ def test_round_trip(cell, variant, tmp_path):
             assert (back.predict(X) == model.predict(X)).all()
             assert back.classes_.dtype == model.classes_.dtype
     graph = onnx.load(tmp_path / "model.onnx").graph
+    assert {tensor.name for tensor in graph.initializer} <= {name for node in graph.node for name in node.input}
     assert sum(node.op_type in ("LSTM", "GRU", "RNN") for node in graph.node) == len(back._network.layers)
 
 

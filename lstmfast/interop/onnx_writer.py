@@ -39,7 +39,7 @@ def to_onnx(estimator, path, *, lengths=False, dtype=None):
         Whether the model has a second input, "lengths" (batch,) of int32: the steps that each sequence has in X, from
         1. What X holds past them makes no difference.
     dtype : {"float32", "float64"}, default=None
-        Of the model. None: the estimator's. ONNX allows float64, but ONNX Runtime has no recurrent layers of it.
+        Of the model. None: the estimator's. ONNX allows float64, but ONNX Runtime runs no recurrent layers of it.
 
     Raises
     ------
@@ -97,7 +97,7 @@ def _model(onnx, stack, labels, lengths, dtype):
     if lengths:
         inputs.append(value("lengths", onnx.TensorProto.INT32, ["batch"]))
     output = value(name, kind, ["batch", len(stack.dense[-1].bias)])
-    graph = onnx.helper.make_graph(nodes.nodes, "lstmfast", inputs, [output], nodes.constants)
+    graph = onnx.helper.make_graph(nodes.nodes, "lstmfast", inputs, [output], list(nodes.constants.values()))
     model = onnx.helper.make_model(
         graph, opset_imports=[onnx.helper.make_opsetid("", OPSET)], ir_version=IR_VERSION, producer_name="lstmfast"
     )
@@ -110,13 +110,13 @@ class _Nodes:
 
     def __init__(self, onnx, dtype):
         self.onnx, self.dtype = onnx, dtype
-        self.nodes, self.constants = [], []
+        self.nodes, self.constants = [], {}
 
     def constant(self, name, array):
         """A constant's name; floating numbers get the model's type."""
         array = np.asarray(array)
         array = np.ascontiguousarray(array, self.dtype if array.dtype.kind == "f" else array.dtype)
-        self.constants.append(self.onnx.numpy_helper.from_array(array, name))
+        self.constants[name] = self.onnx.numpy_helper.from_array(array, name)
         return name
 
     def add(self, operator, *inputs, outputs=None, **attributes):
@@ -129,7 +129,6 @@ class _Nodes:
 def _recurrent_nodes(nodes, stack, lengths, kind):
     """The nodes up to one vector a sequence, (batch, outputs of the top layer); its name."""
     y = nodes.add("Transpose", "X", perm=[1, 0, 2])  # (time, batch, features)
-    join_steps, join_last = nodes.constant("join_steps", [0, 0, -1]), nodes.constant("join_last", [0, -1])
     for k, layer in enumerate(stack.layers):
         operator, attributes, arrays = write_cell(layer)
         arrays = {name: nodes.constant(f"{name}_{k}", array) for name, array in arrays.items()}
@@ -139,8 +138,12 @@ def _recurrent_nodes(nodes, stack, lengths, kind):
         last = k == len(stack.layers) - 1 and stack.pooling == "last"
         result = nodes.add(operator, *inputs, outputs=["", f"h_{k}"] if last else [f"y_{k}"], **attributes)
         if last:  # (directions, batch, units)
-            return nodes.add("Reshape", nodes.add("Transpose", f"h_{k}", perm=[1, 0, 2]), join_last)
-        y = nodes.add("Reshape", nodes.add("Transpose", result, perm=[0, 2, 1, 3]), join_steps)
+            return nodes.add(
+                "Reshape", nodes.add("Transpose", f"h_{k}", perm=[1, 0, 2]), nodes.constant("join_last", [0, -1])
+            )
+        y = nodes.add(
+            "Reshape", nodes.add("Transpose", result, perm=[0, 2, 1, 3]), nodes.constant("join_steps", [0, 0, -1])
+        )
     if not lengths:
         return nodes.add("ReduceMean" if stack.pooling == "mean" else "ReduceMax", y, axes=[0], keepdims=0)
     n_steps = nodes.add("Gather", nodes.add("Shape", y), nodes.constant("zero", 0), axis=0)
