@@ -113,14 +113,13 @@ class _Nodes:
         self.nodes, self.constants = [], {}
 
     def constant(self, name, array):
-        """A constant's name; floating numbers get the model's type."""
-        array = np.asarray(array)
-        array = np.ascontiguousarray(array, self.dtype if array.dtype.kind == "f" else array.dtype)
+        """A constant's name; floating numbers get the model's type, all others int64."""
+        array = np.asarray(array, self.dtype if np.asarray(array).dtype.kind == "f" else np.int64, order="C")
         self.constants[name] = self.onnx.numpy_helper.from_array(array, name)
         return name
 
     def add(self, operator, *inputs, outputs=None, **attributes):
-        """A node; the name of its output, if it has one that nobody named."""
+        """A node, whose output gets a name unless `outputs` are given; the name of the first output."""
         names = outputs or [f"{operator.lower()}_{len(self.nodes)}"]
         self.nodes.append(self.onnx.helper.make_node(operator, inputs, names, **attributes))
         return names[0]
