@@ -131,7 +131,7 @@ def check(workers, arguments, cases):
         for (library, threads, way), values in compare.prepare(workers, arguments.task, case).items():
             numbers = " ".join(f"{value:.6g}" for value in values)
             lines.append(f"{case}: {library}{way and f' ({way})'}, threads: {threads}: {numbers}")
-    return "\n".join([*lines, f"All agree to {compare.TOLERANCE:g}."])
+    return "\n".join([*lines, f"All agree to {TASKS[arguments.task].tolerance:g}."])
 
 
 def measure(workers, arguments, cases, threads):

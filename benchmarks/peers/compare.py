@@ -10,6 +10,7 @@ import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from .cases import TASKS
 from .load import OtherLoad
 
 HERE = Path(__file__).parent
@@ -42,7 +43,6 @@ ISA_VARIABLES = {
 UNLIMITED = ("onnxruntime",)
 # OpenBLAS's and OpenMP's threads wait for more work in a loop for about a tenth of a second before they sleep.
 PAUSE = 0.15
-TOLERANCE = 1e-4
 NEGLIGIBLE = 1e-5  # difference of two outputs near zero
 
 
@@ -155,7 +155,7 @@ def prepare(workers, task, case):
     Raises
     ------
     Disagreement
-        If a number is not the same for all libraries, to `TOLERANCE`.
+        If a number is not the same for all libraries, to the task's tolerance.
     """
     values = {}
     for key, worker in workers.items():
@@ -165,9 +165,10 @@ def prepare(workers, task, case):
         else:
             worker.ask("prepare", task=task, case=asdict(case))
     first = next((key for key in values if key[0] == "lstmfast"), next(iter(values), None))
+    tolerance = TASKS[task].tolerance
     for key, found in values.items():
         if not all(
-            math.isclose(a, b, rel_tol=TOLERANCE, abs_tol=NEGLIGIBLE) for a, b in zip(found, values[first], strict=True)
+            math.isclose(a, b, rel_tol=tolerance, abs_tol=NEGLIGIBLE) for a, b in zip(found, values[first], strict=True)
         ):
             names = [f"{name} ({way}) with {n} threads" for name, n, way in (key, first)]
             raise Disagreement(f"{' and '.join(names)} differ in case {case}:\n{found}\n{values[first]}")
