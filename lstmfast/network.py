@@ -10,11 +10,12 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from . import _core
-from .layers import Dense, recurrent_layer
+from .layers import Dense, Embedding, recurrent_layer
 from .layers.direction import parameter_shapes
 from .layers.initializers import BLANK
 from .layers.parameters import check_dtype, check_size
 from .thread_choice import ThreadChoice
+from .token_stream import TokenStream
 from .workspace import Workspace
 
 POOLINGS = ("last", "mean", "max")
@@ -63,6 +64,7 @@ class ForwardPass:
     batch: _core.Batch
     masks: Masks
     tapes: list = field(default_factory=list)
+    tokens: np.ndarray | None = None
     max_at: np.ndarray | None = None
     dense_inputs: list = field(default_factory=list)
 
@@ -75,7 +77,7 @@ class Network:
     Parameters
     ----------
     n_features : int
-        Features of a step.
+        Features of a step; of tokens, the size of their embedding.
     hidden_layer_sizes : tuple of int
         Units of each recurrent layer.
     n_outputs : int
@@ -84,27 +86,36 @@ class Network:
         As on the estimators.
     clip : float or None
         As on the layers.
+    n_tokens : int or None
+        Not None: steps are tokens below it, and an embedding stands before the first recurrent layer.
 
     Attributes
     ----------
-    parameters, gradients : ndarray of shape (n_parameters,)
-        Flat arrays; the first `n_penalised` are weights, the rest biases.
+    parameters : ndarray of shape (n_parameters,)
+        Flat array; the first `n_penalised` are weights, up to `n_dense` biases, the rest the embedding.
+    gradients : ndarray of shape (n_dense,)
+        Of all but the embedding, which keeps its own, by rows.
+    embedding : Embedding or None
     layers : list of LSTM, GRU or RNN
     dense : list of Dense
     """
 
     def __init__(self, n_features, hidden_layer_sizes, n_outputs, *, bidirectional=False, pooling="last",
                  dense_layer_sizes=(), dtype="float32", cell="lstm", activation="tanh", recurrent_activation="sigmoid",
-                 clip=None):  # fmt: skip
+                 clip=None, n_tokens=None):  # fmt: skip
         self.config = {
             "n_features": int(n_features), "hidden_layer_sizes": [int(size) for size in hidden_layer_sizes],
             "n_outputs": int(n_outputs), "bidirectional": bool(bidirectional), "pooling": pooling,
             "dense_layer_sizes": [int(size) for size in dense_layer_sizes], "dtype": check_dtype(dtype).name,
             "cell": cell, "activation": activation, "recurrent_activation": recurrent_activation, "clip": clip,
+            "n_tokens": n_tokens,
         }  # fmt: skip
         if pooling not in POOLINGS:
             raise ValueError(f"pooling must be one of {POOLINGS}, got {pooling!r}")
         self.dtype, self.pooling = check_dtype(dtype), pooling
+        self.embedding = None
+        if n_tokens is not None:
+            self.embedding = Embedding(n_tokens, n_features, dtype=dtype, random_state=BLANK)
         self.layers, size = [], n_features
         for units in hidden_layer_sizes:
             self.layers.append(
@@ -124,10 +135,12 @@ class Network:
     @staticmethod
     def count_parameters(
         n_features, hidden_layer_sizes, n_outputs, *, bidirectional, pooling, dense_layer_sizes, dtype, cell="lstm",
-        activation="tanh", recurrent_activation="sigmoid", clip=None,
+        activation="tanh", recurrent_activation="sigmoid", clip=None, n_tokens=None,
     ):  # fmt: skip
         """Number of parameters of a network of this description, without building it."""
         total, size = 0, check_size(n_features, "n_features")
+        if n_tokens is not None:
+            total += check_size(n_tokens, "n_tokens") * size
         directions = 2 if bidirectional else 1
         for units in hidden_layer_sizes:
             units = check_size(units, "each of hidden_layer_sizes")
@@ -146,7 +159,7 @@ class Network:
 
     @property
     def trainables(self):
-        """Every object that holds parameters, lowest first."""
+        """Every object whose parameters have a dense gradient, lowest first."""
         return [direction for layer in self.layers for direction in layer.directions] + self.dense
 
     def _flatten(self):
@@ -154,11 +167,16 @@ class Network:
         pieces = [(holder, name) for holder in self.trainables for name in holder.shapes]
         weights = [piece for piece in pieces if not piece[1].endswith("bias")]
         biases = [piece for piece in pieces if piece[1].endswith("bias")]
-        total = sum(math.prod(holder.shapes[name]) for holder, name in pieces)
-        self.parameters, self.gradients = np.zeros(total, self.dtype), np.zeros(total, self.dtype)
-        self.n_penalised = sum(math.prod(holder.shapes[name]) for holder, name in weights)
+
+        def size(pieces):
+            return sum(math.prod(holder.shapes[name]) for holder, name in pieces)
+
+        self.n_penalised, self.n_dense = size(weights), size(pieces)
+        embedding = [] if self.embedding is None else [(self.embedding, "weight")]
+        self.parameters = np.zeros(self.n_dense + size(embedding), self.dtype)
+        self.gradients = np.zeros(self.n_dense, self.dtype)
         places, start = {}, 0
-        for holder, name in weights + biases:
+        for holder, name in weights + biases + embedding:
             shape = holder.shapes[name]
             places[id(holder), name] = slice(start, start := start + math.prod(shape)), shape
         for holder in self.trainables:
@@ -168,11 +186,17 @@ class Network:
                 arrays[name] = self.parameters[place].reshape(shape)
                 grads[name] = self.gradients[place].reshape(shape)
             holder.bind(arrays, grads)
+        if self.embedding is not None:
+            self.embedding.bind({"weight": self.embedding_rows(self.parameters)}, {})
+
+    def embedding_rows(self, flat):
+        """The embedding's part of an array like `parameters`, as a matrix."""
+        return flat[self.n_dense :].reshape(self.embedding.shapes["weight"])
 
     def named_parameters(self):
         """Views of the parameters, by names such as "0.kernel", "0.backward.bias", "1.weight": the layer's number,
-        the direction of a bidirectional layer, the parameter."""
-        named = {}
+        the direction of a bidirectional layer, the parameter. Of an embedding: "embedding.weight"."""
+        named = {} if self.embedding is None else {"embedding.weight": self.embedding.arrays["weight"]}
         for number, layer in enumerate([*self.layers, *self.dense]):
             directions = getattr(layer, "directions", [layer])
             labels = ("forward.", "backward.") if len(directions) == 2 else ("",)
@@ -183,8 +207,9 @@ class Network:
 
     def initialize(self, rng):
         """Draw new parameters from a numpy Generator."""
-        for part in [*self.layers, *self.dense]:
-            part.initialize(rng)
+        for part in [self.embedding, *self.layers, *self.dense]:
+            if part is not None:
+                part.initialize(rng)
 
     def parameters_changed(self):
         """To be called after the flat array was written to."""
@@ -251,7 +276,7 @@ class Network:
         return result
 
     def stream(self, n, activation, n_threads=1):
-        """A `_core.Stream` of n sequences. ValueError for a bidirectional network."""
+        """A `_core.Stream` of n sequences, or for tokens a TokenStream. ValueError for a bidirectional network."""
         self._must_be_causal("stream")
         layers = [
             (layer.cell, direction.packed_forward(), direction.arrays.get("peephole"), layer.input_size,
@@ -259,7 +284,8 @@ class Network:
             for layer in self.layers for direction in layer.directions
         ]  # fmt: skip
         dense = [(layer.packed_forward(), layer.input_size, layer.output_size) for layer in self.dense]
-        return _core.Stream(layers, dense, self.pooling, activation, check_size(n, "n"), self.float64, n_threads)
+        stream = _core.Stream(layers, dense, self.pooling, activation, check_size(n, "n"), self.float64, n_threads)
+        return stream if self.embedding is None else TokenStream(stream, self.embedding)
 
     def _thread_choice(self, batch, n_threads):
         """What earlier batches of about this size taught about threads."""
@@ -287,6 +313,9 @@ class Network:
     def _run_layers(self, record, x, x_first, training, workspace, n_threads, all_steps):
         """Every step's output of the top layer, where somebody needs it, and h after the last."""
         batch, masks = record.batch, record.masks
+        if self.embedding is not None:
+            record.tokens = x[packed_rows(batch, x_first), 0]
+            x, x_first = self.embedding.forward(record.tokens), None
         for i, layer in enumerate(self.layers):
             if masks.inputs[i] is not None:
                 x, x_first = masked_steps(batch, x, x_first, masks.inputs[i]), None
@@ -383,14 +412,19 @@ class Network:
         lengths = sequences.offsets[rows + 1] - sequences.offsets[rows]
         order = np.argsort(-lengths, kind="stable")
         self.gradients[...] = 0
-        value, size = 0.0, self._group_size(lengths.mean())
+        value, size, tokens, dx = 0.0, self._group_size(lengths.mean()), [], []
         # Groups of about equal size; which they are depends on the lengths alone, never on threads.
         for group in np.array_split(order, -(-len(order) // size)):
             record = ForwardPass(_core.Batch(lengths[group]), masks.take(group) if masks else self.no_masks())
             z = self._forward(record, sequences.steps, sequences.offsets[rows[group]], True, workspace, n_threads)
             part, dz = loss.value_and_gradient(z, targets[group], weights[group])
-            self._backward(record, dz, workspace, n_threads)
+            below = self._backward(record, dz, workspace, n_threads, input_gradient=self.embedding is not None)
+            if self.embedding is not None:
+                tokens.append(record.tokens)
+                dx.append(below.copy())  # the next group's comes to the same place
             value += part
+        if self.embedding is not None:
+            self.embedding.backward(np.concatenate(tokens), np.concatenate(dx))
         return value
 
 

@@ -50,21 +50,41 @@ class Optimizer:
     def penalise(self, network):
         """Adds the penalty's gradient; returns the norm of the whole gradient and the penalty."""
         squared_norm, penalty = _core.penalised_gradient(
-            network.parameters, network.gradients, network.n_penalised, self.l1, self.l2, network.float64
-        )
+            network.parameters[: network.n_dense], network.gradients, network.n_penalised, self.l1, self.l2,
+            network.float64,
+        )  # fmt: skip
+        if network.embedding is not None:
+            squared_norm += float(np.square(network.embedding.row_grads, dtype=np.float64).sum())
         return math.sqrt(squared_norm), penalty
 
     def step(self, network, learning_rate, norm):
         """Update the parameters with the gradients that `penalise` found to have this norm."""
         clipped = self.clip_norm is not None and norm > self.clip_norm
         self.n_steps += 1
-        _core.optimizer_step(
-            "adam" if self.solver == "adamw" else self.solver,
-            network.parameters, network.gradients, self.first, self.second, network.n_penalised, network.float64,
-            scale=self.clip_norm / norm if clipped else 1.0, learning_rate=learning_rate, step=self.n_steps,
-            **self.options,
-        )  # fmt: skip
+
+        def update(parameters, gradients, first, second, n_penalised):
+            _core.optimizer_step(
+                "adam" if self.solver == "adamw" else self.solver,
+                parameters, gradients, first, second, n_penalised, network.float64,
+                scale=self.clip_norm / norm if clipped else 1.0, learning_rate=learning_rate, step=self.n_steps,
+                **self.options,
+            )  # fmt: skip
+
+        n = network.n_dense
+        update(network.parameters[:n], network.gradients, self.first[:n], self.second[:n], network.n_penalised)
+        if network.embedding is not None:
+            self._update_rows(network, update)
         network.parameters_changed()
+
+    def _update_rows(self, network, update):
+        """The rows of the embedding that have a gradient; the moments of the others wait (as in PyTorch's SparseAdam).
+        They are not penalised: that would touch every row."""
+        rows, gradients = network.embedding.rows, network.embedding.row_grads
+        tables = [network.embedding_rows(flat) for flat in (network.parameters, self.first, self.second)]
+        values, first, second = (table[rows] for table in tables)
+        update(values.reshape(-1), gradients.reshape(-1), first.reshape(-1), second.reshape(-1), 0)
+        for table, changed in zip(tables, (values, first, second), strict=True):
+            table[rows] = changed
 
 
 def scheduled_rate(schedule, initial, step, total):

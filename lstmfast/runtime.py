@@ -21,7 +21,7 @@ from .decisions import Labels, Numbers
 from .network import Network
 from .persistence import read_model
 from .saved_model import decode, inconsistency, rebuild_network
-from .sequences import check_sequences
+from .sequences import check_sequences, check_tokens
 
 __all__ = ["Model", "load"]
 
@@ -82,12 +82,15 @@ class Model:
 
     def __init__(self, network: Network, decision, n_steps, n_threads):
         self._network, self._decision, self._n_steps, self._n_threads = network, decision, n_steps, n_threads
-        self.n_features = network.config["n_features"]
+        self.n_features = 1 if network.embedding is not None else network.config["n_features"]
         if isinstance(decision, Labels):
             self.classes = decision.classes
 
     def _check(self, X):
-        sequences = check_sequences(X, dtype=self._network.dtype)
+        if self._network.embedding is not None:
+            sequences = check_tokens(X, n_tokens=self._network.embedding.n_tokens)
+        else:
+            sequences = check_sequences(X, dtype=self._network.dtype)
         if sequences.n_features != self.n_features:
             raise ValueError(f"X has {sequences.n_features} features, but this model takes {self.n_features}")
         if sequences.layout == "2d" and self._n_steps is not None and sequences.lengths[0] != self._n_steps:
@@ -120,7 +123,7 @@ class Model:
         return sequences.group(outputs)
 
     def stream(self, n=1):
-        """n live sequences on this model's weights: see `lstmfast._core.Stream`.
+        """n live sequences on this model's weights: see `lstmfast._core.Stream`; of tokens, `token_stream.TokenStream`.
 
         Raises
         ------

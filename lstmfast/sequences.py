@@ -144,6 +144,51 @@ def check_sequences(X, *, dtype, estimator=None, reset=True):
     return sequences
 
 
+def check_tokens(X, *, estimator=None, reset=True, n_tokens=None):
+    """Check sequences of tokens and pack them.
+
+    Parameters
+    ----------
+    X : ndarray of int of shape (n, T), or list of 1-D arrays or lists of int
+        Tokens, from 0 on.
+    estimator, reset
+        As in `check_sequences`.
+    n_tokens : int, default=None
+        Tokens must be below it. None: any number of them.
+
+    Returns
+    -------
+    Sequences
+        Its steps are int64 of shape (n_steps, 1).
+
+    Raises
+    ------
+    ValueError, TypeError
+        If X is none of these, holds no integers, negative ones, or a token that is not below n_tokens.
+    """
+    entries = list(X) if is_list(X) else [X]
+    for i, entry in enumerate(entries):
+        place = f"X[{i}]" if is_list(X) else "X"
+        kind = getattr(entry, "dtype", None) or np.asarray(entry).dtype
+        if getattr(kind, "kind", "i") in "OUS":
+            raise TypeError(f"{place} must hold integers, the numbers of tokens, got {kind}; text first needs a "
+                            "SequenceVectorizer")  # fmt: skip
+        if getattr(kind, "kind", "i") not in "iu":
+            raise TypeError(f"{place} must hold integers, the numbers of tokens (embedding_dim is set), got {kind}")
+    sequences = check_sequences(X, dtype=np.int64, estimator=estimator, reset=reset)
+    steps = sequences.steps
+    if sequences.n_features != 1:
+        raise ValueError(f"tokens come one a step, got {sequences.n_features} a step; X must be (n, T) or 1-D arrays")
+    for wrong, what in ((steps < 0, "not negative"), (steps >= (n_tokens or np.inf), f"below {n_tokens}")):
+        if wrong.any():
+            step = int(np.argmax(wrong))
+            i = int(np.searchsorted(sequences.offsets, step, side="right")) - 1
+            raise ValueError(
+                f"tokens must be {what}, got {steps[step, 0]} at X[{i}][{step - sequences.offsets[i]}]"
+            )  # fmt: skip
+    return sequences
+
+
 def is_list(X):
     """Whether X is a list of sequences, or of numbers, rather than one array or table."""
     return isinstance(X, list | tuple) or (getattr(X, "ndim", 0) == 1 and getattr(X, "dtype", 0) == np.dtype(object))

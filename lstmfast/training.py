@@ -97,7 +97,7 @@ class Trainer:
         n_batches = -(-len(sequences) // options.batch_size)
         self.started, self.total_steps, self.step = time.perf_counter(), options.max_iter * n_batches, 0
         best, best_parameters, stale, history.stop_reason = -np.inf, None, 0, None
-        self.sound = network.parameters.copy()
+        self.sound, self.sound_rows = network.parameters[: network.n_dense].copy(), None
         try:
             with progress_reporter(options.verbose, options.max_iter) as progress:
                 for epoch in range(options.max_iter):
@@ -126,10 +126,25 @@ class Trainer:
             if history.stop_reason == "diverged" or not np.isfinite(network.parameters).all():
                 self.optimizer.reset()  # its moments would spoil the next fit
             if history.stop_reason == "diverged" or not np.isfinite(network.parameters).all():
-                network.parameters[...] = self.sound
+                self._go_back()
             if best_parameters is not None:
                 network.parameters[...] = best_parameters
             network.parameters_changed()
+
+    def _remember(self):
+        """Keep the parameters, now known to have a finite loss; of an embedding the rows that are about to change."""
+        network = self.network
+        self.sound[...] = network.parameters[: network.n_dense]
+        if network.embedding is not None:
+            rows = network.embedding.rows
+            self.sound_rows = rows, network.embedding.arrays["weight"][rows]
+
+    def _go_back(self):
+        network = self.network
+        network.parameters[: network.n_dense] = self.sound
+        if self.sound_rows is not None:
+            rows, values = self.sound_rows
+            network.embedding.arrays["weight"][rows] = values
 
     def _rate(self):
         options = self.options
@@ -174,7 +189,7 @@ class Trainer:
             )  # fmt: skip
         norm, penalty = self.optimizer.penalise(network)
         if np.isfinite(norm + loss + penalty):
-            self.sound[...] = network.parameters  # the last ones known to have a finite loss
+            self._remember()
             self.optimizer.step(network, self._rate(), norm)
         return loss, norm, penalty
 

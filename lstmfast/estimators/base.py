@@ -18,7 +18,7 @@ from ..config import effective_n_threads
 from ..layers.parameters import check_dtype, check_size
 from ..network import POOLINGS, Network
 from ..optimizers import SCHEDULES, SOLVERS, Optimizer
-from ..sequences import check_sequences
+from ..sequences import as_numbers, check_finite, check_sequences, check_tokens
 from ..training import History, Options, Trainer
 from .saving import check_fields, save
 
@@ -55,6 +55,8 @@ class RecurrentEstimator(BaseEstimator):
         "bidirectional": ["boolean"],
         "pooling": [StrOptions(set(POOLINGS))],
         "dense_layer_sizes": ["array-like", Integral],
+        "embedding_dim": [_COUNT, None],
+        "embedding_weights": ["array-like", None],
         "dropout": [_SHARE],
         "recurrent_dropout": [_SHARE],
         "alpha": [Interval(Real, 0, None, closed="left")],
@@ -86,8 +88,8 @@ class RecurrentEstimator(BaseEstimator):
 
     def __init__(
         self, hidden_layer_sizes=(64,), *, cell="lstm", activation="tanh", recurrent_activation="sigmoid",
-        bidirectional=False, pooling="last", dense_layer_sizes=(), dropout=0.0, recurrent_dropout=0.0, alpha=1e-4,
-        l1_ratio=0.0, solver="adam", learning_rate="constant", learning_rate_init=1e-3, momentum=0.9,
+        bidirectional=False, pooling="last", dense_layer_sizes=(), embedding_dim=None, embedding_weights=None,
+        dropout=0.0, recurrent_dropout=0.0, alpha=1e-4, l1_ratio=0.0, solver="adam", learning_rate="constant", learning_rate_init=1e-3, momentum=0.9,
         nesterovs_momentum=True, beta_1=0.9, beta_2=0.999, epsilon=1e-8, clip_norm=1.0, batch_size=32, max_iter=200,
         tol=1e-4, n_iter_no_change=10, shuffle=True, max_time=None, early_stopping=False, validation_fraction=0.1,
         warm_start=False, random_state=None, verbose=0, n_jobs=None, dtype="float32", callbacks=None,
@@ -99,6 +101,8 @@ class RecurrentEstimator(BaseEstimator):
         self.bidirectional = bidirectional
         self.pooling = pooling
         self.dense_layer_sizes = dense_layer_sizes
+        self.embedding_dim = embedding_dim
+        self.embedding_weights = embedding_weights
         self.dropout = dropout
         self.recurrent_dropout = recurrent_dropout
         self.alpha = alpha
@@ -180,7 +184,9 @@ class RecurrentEstimator(BaseEstimator):
 
     def _fit(self, X, y, sample_weight, X_val, y_val):
         going_on = self.warm_start and hasattr(self, "_network")
-        sequences, targets, weights = self._check_data(X, y, sample_weight, reset=True, same_targets=going_on)
+        sequences, targets, weights = self._check_data(
+            X, y, sample_weight, reset=True, going_on=going_on, same_targets=going_on
+        )
         random_state = check_random_state(self.random_state)
         rng = _generator(random_state)
         validation = self._check_validation(X_val, y_val)
@@ -196,7 +202,7 @@ class RecurrentEstimator(BaseEstimator):
     def _partial_fit(self, X, y, sample_weight, *, targets_known):
         going_on = hasattr(self, "_network")
         sequences, targets, weights = self._check_data(
-            X, y, sample_weight, reset=not going_on, same_targets=going_on or targets_known
+            X, y, sample_weight, reset=not going_on, going_on=going_on, same_targets=going_on or targets_known
         )
         if going_on:
             rng, network, history = self._rng, self._copy_network(sequences), self._history.copy()
@@ -205,19 +211,39 @@ class RecurrentEstimator(BaseEstimator):
             network = self._new_network(sequences, targets, weights, rng)
         self._train(network, sequences, targets, weights, rng, history, 1, None, going_on)
 
-    def _check_data(self, X, y, sample_weight, *, reset, same_targets):
+    def _check_data(self, X, y, sample_weight, *, reset, going_on, same_targets):
         """Everything that can be wrong with arguments and data, before anything costly is done."""
         self._check_arguments()
         if y is None:
             raise ValueError(f"This {type(self).__name__} estimator requires y to be passed, but the target y is None.")
-        sequences = check_sequences(X, dtype=np.dtype(self.dtype), estimator=self, reset=reset)
+        if going_on:
+            self._n_tokens = self._network.config["n_tokens"]
+        else:
+            self._n_tokens = None if self.embedding_weights is None else len(self.embedding_weights)
+        sequences = self._check_sequences(X, reset)
+        if self.embedding_dim is not None and self._n_tokens is None:
+            self._n_tokens = int(sequences.steps.max()) + 1
         targets = self._check_targets(y, reset=not same_targets)
         check_consistent_length(sequences, targets)
         return sequences, targets, self._check_weights(sample_weight, targets)
 
+    def _check_sequences(self, X, reset):
+        """X for training; `_n_tokens` tokens are known, or None: as many as there are."""
+        if self.embedding_dim is None:
+            return check_sequences(X, dtype=np.dtype(self.dtype), estimator=self, reset=reset)
+        return check_tokens(X, estimator=self, reset=reset, n_tokens=self._n_tokens)
+
     def _check_arguments(self):
         self._validate_params()
         self._layer_sizes()
+        if self.embedding_weights is not None:
+            weights = as_numbers(self.embedding_weights, "embedding_weights")
+            if weights.ndim != 2 or weights.shape[1] != self.embedding_dim:
+                raise ValueError(
+                    f"embedding_weights must have shape (n_tokens, embedding_dim), got {weights.shape} with "
+                    f"embedding_dim={self.embedding_dim}"
+                )
+            check_finite(np.ascontiguousarray(weights, np.float64), "embedding_weights")
         effective_n_threads(self.n_jobs)
         check_dtype(self.dtype)
         for name in ("alpha", "learning_rate_init", "epsilon", "clip_norm", "tol", "max_time"):
@@ -251,7 +277,7 @@ class RecurrentEstimator(BaseEstimator):
             raise ValueError("X_val and y_val go together; only one of them was given")
         if X_val is None:
             return None
-        sequences = check_sequences(X_val, dtype=np.dtype(self.dtype), estimator=self, reset=False)
+        sequences = self._check_sequences(X_val, False)
         targets = self._check_targets(y_val, reset=False)
         check_consistent_length(sequences, targets)
         return sequences, targets
@@ -275,7 +301,7 @@ class RecurrentEstimator(BaseEstimator):
     def _network_config(self, sequences):
         hidden, dense = self._layer_sizes()
         return {
-            "n_features": sequences.n_features, "hidden_layer_sizes": list(hidden), "dense_layer_sizes": list(dense),
+            "n_features": self.embedding_dim or sequences.n_features, "n_tokens": self._n_tokens, "hidden_layer_sizes": list(hidden), "dense_layer_sizes": list(dense),
             "n_outputs": self._decision.n_outputs, "bidirectional": bool(self.bidirectional), "pooling": self.pooling,
             "dtype": check_dtype(self.dtype).name, "cell": self.cell, "activation": self.activation,
             "recurrent_activation": self.recurrent_activation,
@@ -284,6 +310,8 @@ class RecurrentEstimator(BaseEstimator):
     def _new_network(self, sequences, targets, weights, rng):
         network = Network(**self._network_config(sequences))
         network.initialize(rng)
+        if self.embedding_weights is not None:
+            network.embedding.weight = self.embedding_weights
         bias = self._make_loss().initial_bias(targets, weights)
         if bias is not None:
             network.dense[-1].bias = bias
@@ -343,7 +371,10 @@ class RecurrentEstimator(BaseEstimator):
         if self._input_kind not in ("2d", "sequences"):
             raise ValueError(f"unknown kind of X, {self._input_kind!r}")
         check_size(self.n_features_in_, "n_features_in_")
-        if network.config["n_features"] != (1 if self._input_kind == "2d" else self.n_features_in_):
+        n_features = 1 if self._input_kind == "2d" else self.n_features_in_
+        if network.embedding is not None and n_features == 1:
+            n_features = self.embedding_dim
+        if network.config["n_features"] != n_features:
             raise ValueError("the network does not have the features of the estimator")
         names = fitted.get("feature_names_in_")
         if names is not None and (
@@ -378,6 +409,9 @@ class RecurrentEstimator(BaseEstimator):
 
     def _check_fitted_input(self, X):
         check_is_fitted(self)
+        n_tokens = self._network.config["n_tokens"]
+        if n_tokens is not None:
+            return check_tokens(X, estimator=self, reset=False, n_tokens=n_tokens)
         return check_sequences(X, dtype=self._network.dtype, estimator=self, reset=False)
 
     def _outputs(self, X, hidden=False):

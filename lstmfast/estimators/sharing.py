@@ -20,6 +20,10 @@ pooling : {"last", "mean", "max"}, default="last"
     after the last step of each direction), or the mean or maximum over steps.
 dense_layer_sizes : int or tuple of int, default=()
     Units of relu layers between pooling and output.
+embedding_dim : int or None, default=None
+    Not None: X holds tokens, integers from 0 on, and each is given a trained vector of this size.
+embedding_weights : array-like of shape (n_tokens, embedding_dim) or None, default=None
+    Vectors to start from. None: normal random ones, for as many tokens as X holds in `fit`.
 dropout : float in [0, 1), default=0.0
     Share of each layer's inputs set to 0 while training; one mask a sequence (Gal & Ghahramani 2016).
 recurrent_dropout : float in [0, 1), default=0.0

@@ -67,16 +67,16 @@ class Trainable:
     shapes : dict of str to tuple
         Shape of each parameter, in the order of the flat array.
     arrays, grads : dict of str to ndarray
-        Parameters and their gradients. `backward` adds to the gradients.
+        Parameters and their gradients. `backward` adds to the gradients. An embedding keeps its own, by rows.
     """
 
-    def __init__(self, shapes, dtype):
+    def __init__(self, shapes, dtype, dense_grads=True):
         self.shapes = shapes
         self.dtype = dtype
         self.packed = {}
         self.bind(
             {name: np.zeros(shape, dtype) for name, shape in shapes.items()},
-            {name: np.zeros(shape, dtype) for name, shape in shapes.items()},
+            {name: np.zeros(shape, dtype) for name, shape in shapes.items()} if dense_grads else {},
         )
 
     def bind(self, arrays, grads):
