@@ -27,7 +27,7 @@ PREDICT_STEPS = 1 << 16
 # about this much, which bounds the memory of a fit. Smaller groups would leave the states in L2 for the backward pass,
 # but each costs five meetings of the threads: from 0.5 to 100 MB a step took the same time within 5 % (2 MB of L2 a
 # core; the shapes of benchmarks/peers), and on a busy machine, where a meeting can take a time slice, fewer win.
-GROUP_BYTES = 16 << 20
+GROUP_BYTES = 32 << 20
 # Weights larger than a core's cache are read anew for every step of a group, so there more sequences must share them:
 # at 512 units a step of 128 sequences took 412 ms in groups of 24, 335 in groups of 64, 293 in one.
 LARGE_WEIGHTS = 1 << 20

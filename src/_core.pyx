@@ -136,7 +136,8 @@ cdef extern from "kernels.h" nogil:
         void (*rmsprop)(const optimizer_call *) noexcept nogil
         void (*adam)(const optimizer_call *) noexcept nogil
         void (*output_probabilities)(int, const void *, void *, Py_ssize_t, Py_ssize_t) noexcept nogil
-        void (*recurrent_step)(const recurrent_call *, int, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t) noexcept nogil
+        void (*recurrent_step)(const recurrent_call *, int, Py_ssize_t, Py_ssize_t, Py_ssize_t,
+                               Py_ssize_t) noexcept nogil
         void (*evaluate)(int, const void *, void *, Py_ssize_t) noexcept nogil
 
     const char *const *lstmfast_instruction_sets()

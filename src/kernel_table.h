@@ -44,6 +44,28 @@ static void evaluate(int function, const void *x, void *y, ptrdiff_t n) {
     }
 }
 
+/* The same without subnormal numbers (simd.h). */
+#define FLUSHED(name, parameters, arguments)                                                                    \
+    static void flushed_##name parameters {                                                                     \
+        float_mode before = flush_subnormals();                                                                 \
+        name arguments;                                                                                         \
+        restore_mode(before);                                                                                   \
+    }
+FLUSHED(recurrent_forward, (const recurrent_call *call, ptrdiff_t begin, ptrdiff_t end), (call, begin, end))
+FLUSHED(recurrent_forward_shared, (const recurrent_call *call, meeting *place, int thread, int parties),
+        (call, place, thread, parties))
+FLUSHED(recurrent_step,
+        (const recurrent_call *call, int now, ptrdiff_t begin, ptrdiff_t end, ptrdiff_t part, ptrdiff_t parts),
+        (call, now, begin, end, part, parts))
+FLUSHED(recurrent_backward, (const recurrent_call *call, ptrdiff_t begin, ptrdiff_t end), (call, begin, end))
+FLUSHED(input_gradient, (const recurrent_call *call, ptrdiff_t begin, ptrdiff_t end), (call, begin, end))
+FLUSHED(weight_gradient, (const recurrent_call *call, ptrdiff_t begin, ptrdiff_t end), (call, begin, end))
+FLUSHED(dense_forward, (const dense_call *call, ptrdiff_t begin, ptrdiff_t end), (call, begin, end))
+FLUSHED(dense_weight_gradient, (const dense_call *call, ptrdiff_t begin, ptrdiff_t end), (call, begin, end))
+FLUSHED(sgd, (const optimizer_call *call), (call))
+FLUSHED(rmsprop, (const optimizer_call *call), (call))
+FLUSHED(adam, (const optimizer_call *call), (call))
+
 const kernel_table KERNEL_TABLE = {
     .name = ISA_NAME,
     .lanes = (int)sizeof(vec) / (int)sizeof(real),
@@ -56,21 +78,21 @@ const kernel_table KERNEL_TABLE = {
     .pack_gates = pack_gates,
     .pack_gates_transposed = pack_gates_transposed,
     .pack_columns = pack_columns,
-    .recurrent_forward = recurrent_forward,
-    .recurrent_forward_shared = recurrent_forward_shared,
-    .recurrent_backward = recurrent_backward,
-    .input_gradient = input_gradient,
+    .recurrent_forward = flushed_recurrent_forward,
+    .recurrent_forward_shared = flushed_recurrent_forward_shared,
+    .recurrent_backward = flushed_recurrent_backward,
+    .input_gradient = flushed_input_gradient,
     .weight_gradient_tasks = weight_gradient_tasks,
-    .weight_gradient = weight_gradient,
-    .dense_forward = dense_forward,
+    .weight_gradient = flushed_weight_gradient,
+    .dense_forward = flushed_dense_forward,
     .dense_weight_gradient_tasks = dense_weight_gradient_tasks,
-    .dense_weight_gradient = dense_weight_gradient,
+    .dense_weight_gradient = flushed_dense_weight_gradient,
     .penalised_gradient = penalised_gradient,
-    .sgd = sgd,
-    .rmsprop = rmsprop,
-    .adam = adam,
+    .sgd = flushed_sgd,
+    .rmsprop = flushed_rmsprop,
+    .adam = flushed_adam,
     .output_probabilities = output_probabilities,
-    .recurrent_step = recurrent_step,
+    .recurrent_step = flushed_recurrent_step,
     .evaluate = evaluate,
 };
 

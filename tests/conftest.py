@@ -11,7 +11,7 @@ EXPLAINED_SKIPS = {
     "could not import 'torch'": "a 750 MB download for one more kind of input; run when it is installed",
     "PyTorch is not installed": "a live comparison; tests/golden holds results of it",
     "TensorFlow is not installed": "a live comparison; tests/reference.py stands for it",
-    "could not import 'onnx": "36 MB, no wheels for musl: the extra [onnx] brings it; the node tests' data are in tests/golden",
+    "could not import 'onnx": "36 MB, no wheels for musl: the extra [onnx] brings it; tests/golden has the data",
     "could not import 'keras'": "600 MB with its backend; what it computes is in tests/golden",
     "could not import 'h5py'": "for one kind of file; run when it is installed",
     "root may write": "needs a user who is not root",
