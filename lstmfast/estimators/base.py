@@ -89,10 +89,11 @@ class RecurrentEstimator(BaseEstimator):
     def __init__(
         self, hidden_layer_sizes=(64,), *, cell="lstm", activation="tanh", recurrent_activation="sigmoid",
         bidirectional=False, pooling="last", dense_layer_sizes=(), embedding_dim=None, embedding_weights=None,
-        dropout=0.0, recurrent_dropout=0.0, alpha=1e-4, l1_ratio=0.0, solver="adam", learning_rate="constant", learning_rate_init=1e-3, momentum=0.9,
-        nesterovs_momentum=True, beta_1=0.9, beta_2=0.999, epsilon=1e-8, clip_norm=1.0, batch_size=32, max_iter=200,
-        tol=1e-4, n_iter_no_change=10, shuffle=True, max_time=None, early_stopping=False, validation_fraction=0.1,
-        warm_start=False, random_state=None, verbose=0, n_jobs=None, dtype="float32", callbacks=None,
+        dropout=0.0, recurrent_dropout=0.0, alpha=1e-4, l1_ratio=0.0, solver="adam", learning_rate="constant",
+        learning_rate_init=1e-3, momentum=0.9, nesterovs_momentum=True, beta_1=0.9, beta_2=0.999, epsilon=1e-8,
+        clip_norm=1.0, batch_size=32, max_iter=200, tol=1e-4, n_iter_no_change=10, shuffle=True, max_time=None,
+        early_stopping=False, validation_fraction=0.1, warm_start=False, random_state=None, verbose=0, n_jobs=None,
+        dtype="float32", callbacks=None,
     ):  # fmt: skip
         self.hidden_layer_sizes = hidden_layer_sizes
         self.cell = cell
@@ -301,9 +302,10 @@ class RecurrentEstimator(BaseEstimator):
     def _network_config(self, sequences):
         hidden, dense = self._layer_sizes()
         return {
-            "n_features": self.embedding_dim or sequences.n_features, "n_tokens": self._n_tokens, "hidden_layer_sizes": list(hidden), "dense_layer_sizes": list(dense),
-            "n_outputs": self._decision.n_outputs, "bidirectional": bool(self.bidirectional), "pooling": self.pooling,
-            "dtype": check_dtype(self.dtype).name, "cell": self.cell, "activation": self.activation,
+            "n_features": self.embedding_dim or sequences.n_features, "n_tokens": self._n_tokens,
+            "hidden_layer_sizes": list(hidden), "dense_layer_sizes": list(dense), "n_outputs": self._decision.n_outputs,
+            "bidirectional": bool(self.bidirectional), "pooling": self.pooling, "dtype": check_dtype(self.dtype).name,
+            "cell": self.cell, "activation": self.activation,
             "recurrent_activation": self.recurrent_activation,
         }  # fmt: skip
 
