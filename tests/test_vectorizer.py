@@ -44,7 +44,7 @@ def test_scikit_learn_checks(name):
 
 def test_check_estimator_takes_it():
     with pytest.warns(SkipTestWarning, match="Can't test estimator SequenceVectorizer which requires input  of type"):
-        estimator_checks.check_estimator(SequenceVectorizer(), on_skip=None)
+        estimator_checks.check_estimator(SequenceVectorizer())
 
 
 # Vocabulary ----------------------------------------------------------------------------------------------------------
@@ -222,11 +222,12 @@ def test_kinds_of_input():
         pl.Series(tokens),
         [tokens[0], *DOCUMENTS[1:]],
     ):
-        vectorizer = SequenceVectorizer()
-        ids = vectorizer.fit_transform(X)
-        assert vectorizer.vocabulary_ == expected.vocabulary_
-        assert as_lists(ids) == as_lists(expected.transform(DOCUMENTS)) == as_lists(expected.transform(X))
-        assert {type(token) for token in vectorizer.vocabulary_} == {str}  # not numpy.str_
+        for lowercase in (True, False):
+            vectorizer = SequenceVectorizer(lowercase=lowercase)
+            ids = vectorizer.fit_transform(X)
+            assert vectorizer.vocabulary_ == expected.vocabulary_
+            assert as_lists(ids) == as_lists(expected.transform(DOCUMENTS)) == as_lists(expected.transform(X))
+            assert {type(token) for token in vectorizer.vocabulary_} == {str}  # not numpy.str_
 
 
 @pytest.mark.parametrize("level", ["word", "char"])
