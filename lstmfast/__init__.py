@@ -11,6 +11,7 @@ _HOMES = {
     "LSTMRegressor": "estimators",
     "ModelFormatError": "persistence",
     "SequenceScaler": "preprocessing",
+    "SequenceVectorizer": "vectorizer",
     "VersionWarning": "persistence",
     "load": "estimators",
     "make_windows": "preprocessing",
