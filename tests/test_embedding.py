@@ -1,13 +1,19 @@
 """Tokens: the embedding layer, its sparse gradient, and estimators on sequences of tokens."""
 
+import argparse
+import inspect
 import pickle
+import statistics
 
 import numpy as np
 import pytest
 from sklearn.base import clone
+from sklearn.metrics import classification_report
+from sklearn.model_selection import GridSearchCV, StratifiedKFold, cross_val_score
+from sklearn.pipeline import make_pipeline
 
 import lstmfast
-from lstmfast import LSTMClassifier, LSTMRegressor, _core, runtime
+from lstmfast import LSTMClassifier, LSTMRegressor, SequenceVectorizer, _core, runtime
 from lstmfast.layers import Embedding
 from lstmfast.losses import SoftmaxCrossEntropy
 from lstmfast.network import Network
@@ -228,3 +234,47 @@ def test_predict_refuses_what_fit_did_not_see(data):
         classifier.predict([[1], [2, 3, 11]])
     with pytest.raises(TypeError, match="integers"):
         classifier.predict([np.array([1.0])])
+
+
+# ---- text -----------------------------------------------------------------------------------------------------------
+@pytest.fixture(scope="module")
+def texts():
+    """Lines of two modules of Python's library, and which of them each is from."""
+    lines, labels = [], []
+    for module in (argparse, statistics):
+        found = [line for line in inspect.getsource(module).splitlines() if len(line.split()) > 4][:200]
+        lines += found
+        labels += [module.__name__] * len(found)
+    return np.array(lines, object), np.array(labels)
+
+
+def test_text_classification_in_a_pipeline(texts):
+    lines, labels = texts
+    pipeline = make_pipeline(
+        SequenceVectorizer(min_frequency=2, max_length=30),
+        LSTMClassifier(16, embedding_dim=8, max_iter=40, learning_rate_init=0.02, pooling="mean", random_state=0),
+    )
+    folds = StratifiedKFold(3, shuffle=True, random_state=0)
+    assert cross_val_score(pipeline, lines, labels, cv=folds).mean() > 0.75  # by chance 0.5
+    pipeline.fit(lines.tolist(), labels)
+    assert pipeline.predict(["words that nobody has seen", "", "parser = ArgumentParser()"])[2] == "argparse"
+    report = classification_report(labels, pipeline.predict(lines), output_dict=True)
+    assert report["statistics"]["f1-score"] > 0.9
+
+
+def test_text_classification_in_a_grid_search(texts):
+    lines, labels = texts
+    pipeline = make_pipeline(
+        SequenceVectorizer(min_frequency=2), LSTMClassifier(4, embedding_dim=2, max_iter=2, random_state=0)
+    )
+    grid = {"sequencevectorizer__level": ["word", "char"], "lstmclassifier__embedding_dim": [2, 3]}
+    search = GridSearchCV(pipeline, grid, cv=2).fit(lines, labels)
+    assert set(search.best_params_) == set(grid)
+
+
+def test_the_unknown_token_is_known_even_where_training_has_none():
+    vectorizer = SequenceVectorizer()
+    X = vectorizer.fit_transform(["a b", "b c", "c a", "a c"])
+    assert min(x.min() for x in X) == 1
+    classifier = small().fit(X, [0, 1, 0, 1])
+    assert classifier.predict(vectorizer.transform(["something else"])).shape == (1,)
