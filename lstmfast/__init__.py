@@ -9,6 +9,7 @@ from ._version import __version__
 _HOMES = {
     "LSTMClassifier": "estimators",
     "LSTMRegressor": "estimators",
+    "LSTMTagger": "estimators",
     "ModelFormatError": "persistence",
     "SequenceScaler": "preprocessing",
     "SequenceVectorizer": "vectorizer",

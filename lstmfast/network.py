@@ -19,6 +19,7 @@ from .token_stream import TokenStream
 from .workspace import Workspace
 
 POOLINGS = ("last", "mean", "max")
+NO_POOLING = "steps"  # an output for each step
 
 # Sequences that predict takes at once: enough for full tiles on every thread, few enough for a bounded workspace.
 PREDICT_SEQUENCES = 1024
@@ -83,7 +84,7 @@ class Network:
     n_outputs : int
         Outputs of a sequence.
     bidirectional, pooling, dense_layer_sizes, dtype, cell, activation, recurrent_activation
-        As on the estimators.
+        As on the estimators; pooling may also be "steps", none: then there is an output for each step.
     clip : float or None
         As on the layers.
     n_tokens : int or None
@@ -110,7 +111,7 @@ class Network:
             "cell": cell, "activation": activation, "recurrent_activation": recurrent_activation, "clip": clip,
             "n_tokens": n_tokens,
         }  # fmt: skip
-        if pooling not in POOLINGS:
+        if pooling not in (*POOLINGS, NO_POOLING):
             raise ValueError(f"pooling must be one of {POOLINGS}, got {pooling!r}")
         self.dtype, self.pooling = check_dtype(dtype), pooling
         self.embedding = None
@@ -229,16 +230,19 @@ class Network:
 
     @np.errstate(all="ignore")  # whatever the caller set: tiny products underflow
     def outputs(self, sequences, *, hidden=False, n_threads=1):
-        """Outputs (n, n_outputs) of Sequences; with hidden, what the output layer sees (n, d) instead.
+        """Outputs (n, n_outputs) of Sequences; with hidden, what the output layer sees (n, d) instead. Without pooling
+        a row for each step.
 
         A sequence's row has the same bits alone and in any company.
         """
         width = self.dense[-1].input_size if hidden else self.dense[-1].output_size
-        result = np.empty((len(sequences), width), self.dtype)
+        by_step = self.pooling == NO_POOLING
+        result = np.empty((len(sequences.steps if by_step else sequences), width), self.dtype)
         workspace = Workspace()
         for rows, batch in prediction_batches(sequences):
             with self._thread_choice(batch, n_threads).measure(batch.n_steps) as n_used:
-                result[rows] = self._forward(
+                places = packed_rows(batch, sequences.offsets[rows]) if by_step else rows
+                result[places] = self._forward(
                     ForwardPass(batch, self.no_masks()), sequences.steps, sequences.offsets[rows], False, workspace,
                     n_used, hidden=hidden,
                 )  # fmt: skip
@@ -267,7 +271,7 @@ class Network:
             record = ForwardPass(batch, self.no_masks())
             x_first = sequences.offsets[rows]
             y, _ = self._run_layers(record, sequences.steps, x_first, False, workspace, n_threads, all_steps=True)
-            if self.pooling != "last":
+            if self.pooling in ("mean", "max"):
                 _core.pool_steps(batch, y, self.pooling == "max")
             z = self._head(record, y, n_threads)
             if activation:
@@ -284,7 +288,8 @@ class Network:
             for layer in self.layers for direction in layer.directions
         ]  # fmt: skip
         dense = [(layer.packed_forward(), layer.input_size, layer.output_size) for layer in self.dense]
-        stream = _core.Stream(layers, dense, self.pooling, activation, check_size(n, "n"), self.float64, n_threads)
+        pooling = "last" if self.pooling == NO_POOLING else self.pooling
+        stream = _core.Stream(layers, dense, pooling, activation, check_size(n, "n"), self.float64, n_threads)
         return stream if self.embedding is None else TokenStream(stream, self.embedding)
 
     def _thread_choice(self, batch, n_threads):
@@ -333,6 +338,8 @@ class Network:
         x, h = self._run_layers(record, x, x_first, training, workspace, n_threads, self.pooling != "last")
         if self.pooling == "last":
             z = np.ascontiguousarray(h.transpose(1, 0, 2)).reshape(batch.n_rows, -1)
+        elif self.pooling == NO_POOLING:
+            z = x
         else:
             z = np.empty((batch.n_rows, x.shape[1]), self.dtype)
             if self.pooling == "mean":
@@ -349,10 +356,15 @@ class Network:
             if hidden and i == len(self.dense) - 1:
                 return z
             if record.masks.dense[i] is not None:
-                z = z * record.masks.dense[i]
+                z = z * self._dense_mask(record, i)
             record.dense_inputs.append(z)
             z = layer.forward(z, n_threads)
         return z
+
+    def _dense_mask(self, record, i):
+        """Of each row that dense layer i sees."""
+        mask = record.masks.dense[i]
+        return repeat_rows(record.batch, mask) if self.pooling == NO_POOLING else mask
 
     # ---- backward ----
 
@@ -362,12 +374,14 @@ class Network:
             z = record.dense_inputs[i]
             dz = self.dense[i].backward(z, dz, n_threads)
             if masks.dense[i] is not None:
-                dz *= masks.dense[i]
+                dz *= self._dense_mask(record, i)
             if i > 0:
                 dz[z <= 0] = 0
         top, dy, dh = self.layers[-1], None, None
         if self.pooling == "last":
             dh = np.ascontiguousarray(dz.reshape(batch.n_rows, len(top.directions), -1).transpose(1, 0, 2))
+        elif self.pooling == NO_POOLING:
+            dy = dz
         else:
             dy = workspace.take("dy", (batch.n_steps, dz.shape[1]), self.dtype)
             if self.pooling == "mean":
@@ -400,7 +414,7 @@ class Network:
         rows : ndarray of int of shape (n,)
             Which sequences.
         loss : object of `lstmfast.losses`
-        targets, weights : ndarrays of shape (n, ...) and (n,)
+        targets, weights : ndarrays of shape (n, ...) and (n,), or without pooling StepValues
             For these rows; weights are used as they are.
         masks : Masks of n sequences, optional
 
@@ -417,7 +431,10 @@ class Network:
         for group in np.array_split(order, -(-len(order) // size)):
             record = ForwardPass(_core.Batch(lengths[group]), masks.take(group) if masks else self.no_masks())
             z = self._forward(record, sequences.steps, sequences.offsets[rows[group]], True, workspace, n_threads)
-            part, dz = loss.value_and_gradient(z, targets[group], weights[group])
+            answers = targets[group], weights[group]
+            if self.pooling == NO_POOLING:
+                answers = [values.values for values in answers]
+            part, dz = loss.value_and_gradient(z, *answers)
             below = self._backward(record, dz, workspace, n_threads, input_gradient=self.embedding is not None)
             if self.embedding is not None:
                 tokens.append(record.tokens)

@@ -18,14 +18,14 @@ True
 
 from .config import effective_n_threads
 from .decisions import Labels, Numbers
-from .network import Network
+from .network import NO_POOLING, Network
 from .persistence import read_model
 from .saved_model import decode, inconsistency, rebuild_network
 from .sequences import check_sequences, check_tokens
 
 __all__ = ["Model", "load"]
 
-_DECISIONS = {"LSTMClassifier": Labels, "LSTMRegressor": Numbers}
+_DECISIONS = {"LSTMClassifier": Labels, "LSTMRegressor": Numbers, "LSTMTagger": Labels}
 PRECISIONS = ("float32",)
 
 
@@ -97,18 +97,20 @@ class Model:
             raise ValueError(f"X has {sequences.lengths[0]} columns, but this model takes {self._n_steps}")
         return sequences
 
-    def _outputs(self, X):
-        return self._network.outputs(self._check(X), n_threads=self._n_threads)
+    def _decide(self, X, decide):
+        sequences = self._check(X)
+        result = decide(self._network.outputs(sequences, n_threads=self._n_threads))
+        return sequences.split(result) if self._network.pooling == NO_POOLING else result
 
     def predict(self, X):
         """What the estimator's `predict` returns, bit for bit (float32 models)."""
-        return self._decision.predict(self._outputs(X))
+        return self._decide(X, self._decision.predict)
 
     def predict_proba(self, X):
         """What the classifier's `predict_proba` returns, bit for bit (float32 models)."""
         if not isinstance(self._decision, Labels):
             raise AttributeError("this model is a regressor: it has no predict_proba")
-        return self._decision.predict_proba(self._outputs(X))
+        return self._decide(X, self._decision.predict_proba)
 
     def predict_steps(self, X):
         """Output after every step, as `stream` gives it.

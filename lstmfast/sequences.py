@@ -97,6 +97,39 @@ class Sequences:
         return self.group(values[:, 0] if self.layout in ("2d", "list-1d") else values)
 
 
+class StepValues:
+    """A value for each step of some sequences, taken by sequence as an array is by row.
+
+    Parameters
+    ----------
+    values : ndarray of shape (n_steps, ...)
+    offsets : ndarray of shape (n_sequences + 1,), int64
+        As of `Sequences`.
+    """
+
+    def __init__(self, values, offsets):
+        self.values, self.offsets = values, offsets
+
+    def __len__(self):
+        return len(self.values)
+
+    def __getitem__(self, indices):
+        taken = Sequences(self.values, self.offsets).take(indices)
+        return StepValues(taken.steps, taken.offsets)
+
+    def __truediv__(self, divisor):
+        return StepValues(self.values / divisor, self.offsets)
+
+    def mean(self):
+        return self.values.mean()
+
+    def any(self):
+        return self.values.any()
+
+    def astype(self, dtype):
+        return StepValues(self.values.astype(dtype), self.offsets)
+
+
 def check_sequences(X, *, dtype, estimator=None, reset=True):
     """Check X, pack it and, where an estimator is given, check or set what that remembers of X.
 

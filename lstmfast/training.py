@@ -88,7 +88,8 @@ class Trainer:
     def run(self, sequences, targets, weights):
         """Train until something says stop; sets `history.stop_reason`.
 
-        targets (n, ...) and weights (n,) belong to the sequences; of the weights only their ratios count. The network
+        targets (n, ...) and weights (n,) belong to the sequences, or as StepValues to their steps; of the weights only
+        their ratios count. The network
         is usable after every way out, by an exception too: parameters are whole after each batch, and finite.
         """
         options, history, network = self.options, self.history, self.network
@@ -160,7 +161,8 @@ class Trainer:
         n_seen = n_batches = 0
         for start in range(0, n, options.batch_size):
             rows = order[start : start + options.batch_size]
-            loss, norm, penalty = self._batch(sequences, rows, targets[rows], weights[rows] / len(rows))
+            shares = weights[rows]
+            loss, norm, penalty = self._batch(sequences, rows, targets[rows], shares / len(shares))
             if not np.isfinite(norm + loss + penalty):
                 return False
             total_loss += (loss + penalty) * len(rows)

@@ -192,7 +192,7 @@ class RecurrentEstimator(BaseEstimator):
         rng = _generator(random_state)
         validation = self._check_validation(X_val, y_val)
         if self.early_stopping and validation is None:
-            held_out = self._hold_out(targets, random_state)
+            held_out = self._hold_out(targets, len(sequences), random_state)
             validation = sequences.take(held_out), targets[held_out]
             sequences, targets, weights = sequences.take(~held_out), targets[~held_out], weights[~held_out]
             if not weights.any():
@@ -224,9 +224,14 @@ class RecurrentEstimator(BaseEstimator):
         sequences = self._check_sequences(X, reset)
         if self.embedding_dim is not None and self._n_tokens is None:
             self._n_tokens = int(sequences.steps.max()) + 1
-        targets = self._check_targets(y, reset=not same_targets)
-        check_consistent_length(sequences, targets)
+        targets = self._pair_targets(sequences, y, reset=not same_targets)
         return sequences, targets, self._check_weights(sample_weight, targets)
+
+    def _pair_targets(self, sequences, y, reset):
+        """Targets as the loss takes them, one for each sequence."""
+        targets = self._check_targets(y, reset=reset)
+        check_consistent_length(sequences, targets)
+        return targets
 
     def _check_sequences(self, X, reset):
         """X for training; `_n_tokens` tokens are known, or None: as many as there are."""
@@ -279,13 +284,11 @@ class RecurrentEstimator(BaseEstimator):
         if X_val is None:
             return None
         sequences = self._check_sequences(X_val, False)
-        targets = self._check_targets(y_val, reset=False)
-        check_consistent_length(sequences, targets)
-        return sequences, targets
+        return sequences, self._pair_targets(sequences, y_val, reset=False)
 
-    def _hold_out(self, targets, random_state):
-        """A mask of the sequences kept for validation."""
-        n, size = len(targets), int(np.ceil(self.validation_fraction * len(targets)))
+    def _hold_out(self, targets, n, random_state):
+        """A mask of the n sequences that has those kept for validation."""
+        size = int(np.ceil(self.validation_fraction * n))
         if size < 1 or size >= n:
             raise ValueError(
                 f"early_stopping with validation_fraction={self.validation_fraction} of {n} sequences leaves "

@@ -6,7 +6,7 @@ from numbers import Integral
 from ..persistence import read_model, write_model
 from ..saved_model import check_fields, decode, encode, inconsistency, rebuild_network
 
-_CLASSES = {"LSTMClassifier": "classifier", "LSTMRegressor": "regressor"}
+_CLASSES = {"LSTMClassifier": "classifier", "LSTMRegressor": "regressor", "LSTMTagger": "tagger"}
 _HISTORY = ("loss_curve", "grad_norm_curve", "validation_scores", "stop_reason")
 
 

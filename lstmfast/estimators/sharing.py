@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import re
 
 PARAMETERS = """\
 hidden_layer_sizes : int or tuple of int, default=(64,)
@@ -106,12 +107,14 @@ stop_reason_ : {"tol", "max_iter", "max_time", "early_stopping", "callback", "di
     Why training ended; "interrupted" also after an error in a callback."""
 
 
-def shares_parameters(cls):
+def shares_parameters(cls=None, *, without=()):
     """Class decorator for an estimator whose ``__init__`` passes ``**parameters`` on to its base's.
 
-    Its signature then names the base's arguments too, first, so that `get_params`, `clone` and help see them all; and
-    ``{parameters}`` and ``{attributes}`` in its docstring become the shared texts.
+    Its signature then names the base's arguments too, first, so that `get_params`, `clone` and help see them all, but
+    those it goes `without`; and ``{parameters}`` and ``{attributes}`` in its docstring become the shared texts.
     """
+    if cls is None:
+        return functools.partial(shares_parameters, without=without)
     own = [
         parameter
         for parameter in inspect.signature(cls.__init__).parameters.values()
@@ -119,17 +122,30 @@ def shares_parameters(cls):
     ]
     original = cls.__init__
     base = next(base for base in cls.__mro__[1:] if "__init__" in vars(base))
-    inherited = list(inspect.signature(base.__init__).parameters.values())
+    names = {parameter.name for parameter in own} | set(without)
+    inherited = [
+        parameter for name, parameter in inspect.signature(base.__init__).parameters.items() if name not in names
+    ]
 
     @functools.wraps(original)
     def __init__(self, *args, **parameters):
+        for name in without:
+            if name in parameters:
+                raise TypeError(f"{cls.__name__} has no argument {name!r}")
         original(self, *args, **parameters)
 
     __init__.__signature__ = inspect.Signature(inherited + own)
     cls.__init__ = __init__
     if cls.__doc__:  # absent under python -OO
-        cls.__doc__ = _insert(_insert(cls.__doc__, "{parameters}", PARAMETERS), "{attributes}", ATTRIBUTES)
+        parameters = "\n".join(entry for name, entry in _entries(PARAMETERS) if name not in without)
+        cls.__doc__ = _insert(_insert(cls.__doc__, "{parameters}", parameters), "{attributes}", ATTRIBUTES)
     return cls
+
+
+def _entries(text):
+    """Pairs (name, entry) of a numpydoc section."""
+    for entry in re.split(r"\n(?! )", text):
+        yield entry.split(" :")[0], entry
 
 
 def _insert(text, mark, block):

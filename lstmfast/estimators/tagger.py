@@ -1,0 +1,181 @@
+"""LSTMTagger."""
+
+import numpy as np
+from sklearn.model_selection import ShuffleSplit
+
+from ..config import effective_n_threads
+from ..network import NO_POOLING
+from ..sequences import StepValues
+from .base import check_weights
+from .classifier import LSTMClassifier
+from .sharing import shares_parameters
+
+
+@shares_parameters(without=("pooling",))
+class LSTMTagger(LSTMClassifier):
+    """Give each step of a sequence a label, with an LSTM network.
+
+    Recurrent layers, dense layers and a softmax at each step; trained on the mean cross-entropy of all steps. With
+    ``bidirectional=True`` a label may depend on what comes after its step.
+
+    Parameters
+    ----------
+    {parameters}
+    class_weight : dict, "balanced" or None, default=None
+        Weight of each label in the loss; "balanced": inversely proportional to its frequency.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        The labels.
+    {attributes}
+
+    See Also
+    --------
+    LSTMClassifier : One label for a sequence.
+
+    Examples
+    --------
+    Is a number larger than the one before it?
+
+    >>> import numpy as np
+    >>> from lstmfast import LSTMTagger
+    >>> rng = np.random.default_rng(0)
+    >>> X = [rng.normal(size=rng.integers(2, 9)) for _ in range(200)]
+    >>> y = [["first", *np.where(np.diff(x) > 0, "up", "down")] for x in X]
+    >>> tagger = LSTMTagger(16, max_iter=60, learning_rate_init=0.01, random_state=0).fit(X, y)
+    >>> tagger.predict([np.array([0.0, 1.0, 2.0, -1.0])])
+    [array(['first', 'up', 'up', 'down'], dtype='<U5')]
+    """
+
+    def __init__(self, *arguments, class_weight=None, **parameters):
+        super().__init__(*arguments, class_weight=class_weight, **parameters)
+
+    def _network_config(self, sequences):
+        return super()._network_config(sequences) | {"pooling": NO_POOLING}
+
+    def _partial_fit_classes(self, X, y, classes, sample_weight):
+        self._multilabel = False
+        super()._partial_fit_classes(X, y, classes, sample_weight)
+
+    def _pair_targets(self, sequences, y, reset):
+        """Class numbers of all steps, of labels that come in as many sequences as X and as long ones."""
+        if isinstance(y, str) or not hasattr(y, "__len__"):
+            raise TypeError(f"y must be a list of label sequences, one a sequence of X, got {type(y).__name__}")
+        y = list(y)
+        if len(y) != len(sequences):
+            raise ValueError(f"y must have a label sequence for each of the {len(sequences)} sequences, got {len(y)}")
+        arrays = [self._label_array(entry, i) for i, entry in enumerate(y)]
+        for i, (array, length) in enumerate(zip(arrays, sequences.lengths, strict=True)):
+            if len(array) != length:
+                raise ValueError(f"y[{i}] has {len(array)} labels, but X[{i}] has {length} steps")
+        flat = [label for array in arrays for label in array.tolist()]
+        return StepValues(self._check_targets(flat, reset), sequences.offsets)
+
+    def _label_array(self, entry, i):
+        if isinstance(entry, str) or not hasattr(entry, "__len__"):
+            raise TypeError(f"y[{i}] must be a sequence of labels, got {type(entry).__name__}")
+        array = np.asarray(entry, dtype=object if isinstance(entry, list | tuple) else None)
+        if array.ndim != 1:
+            raise ValueError(f"y[{i}] must be one-dimensional, one label a step, got shape {array.shape}")
+        return array
+
+    def _check_weights(self, sample_weight, targets):
+        weights = _step_weights(sample_weight, np.diff(targets.offsets))
+        return StepValues(super()._check_weights(weights, targets.values), targets.offsets)
+
+    def _validation_score(self, outputs, targets):
+        return super()._validation_score(outputs, targets.values)
+
+    def _hold_out(self, targets, n, random_state):
+        return super()._hold_out(None, n, random_state)
+
+    def _splitter(self, targets, size, random_state):
+        return ShuffleSplit(1, test_size=size, random_state=random_state)
+
+    def _by_sequence(self, X, decide):
+        """What the decision makes of each step's outputs, a list with an array for each sequence."""
+        sequences = self._check_fitted_input(X)
+        outputs = self._network.outputs(sequences, n_threads=effective_n_threads(self.n_jobs))
+        return sequences.split(decide(outputs))
+
+    def predict(self, X):
+        """Label of each step.
+
+        Parameters
+        ----------
+        X : sequences
+            As in `fit`.
+
+        Returns
+        -------
+        y : list of ndarrays of shape (T_i,)
+        """
+        return self._by_sequence(X, lambda outputs: self._decision.predict(outputs))
+
+    def predict_proba(self, X):
+        """Probability of each label at each step.
+
+        Parameters
+        ----------
+        X : sequences
+            As in `fit`.
+
+        Returns
+        -------
+        probabilities : list of ndarrays of shape (T_i, n_classes)
+            Columns in the order of `classes_`.
+        """
+        return self._by_sequence(X, lambda outputs: self._decision.predict_proba(outputs))
+
+    def predict_log_proba(self, X):
+        """Logarithm of the probabilities, likewise."""
+        return self._by_sequence(X, lambda outputs: self._decision.predict_log_proba(outputs))
+
+    def transform(self, X):
+        """What the output layer sees of each step: a list of arrays (T_i, d)."""
+        sequences = self._check_fitted_input(X)
+        outputs = self._network.outputs(sequences, hidden=True, n_threads=effective_n_threads(self.n_jobs))
+        return sequences.split(outputs)
+
+    def score(self, X, y, sample_weight=None):
+        """Share of steps whose label is right.
+
+        Parameters
+        ----------
+        X : sequences
+        y : list of label sequences
+        sample_weight : array-like of shape (n,), or list of arrays of shape (T_i,), default=None
+            Weights of sequences or of steps.
+
+        Returns
+        -------
+        score : float
+        """
+        predicted = self.predict(X)
+        lengths = [len(labels) for labels in predicted]
+        truth = [self._label_array(labels, i) for i, labels in enumerate(y)]
+        if [len(labels) for labels in truth] != lengths:
+            raise ValueError("y must have a label for each step of X")
+        right = np.concatenate([p == t for p, t in zip(predicted, truth, strict=True)])
+        weights = check_weights(_step_weights(sample_weight, lengths), "sample_weight", right)
+        return float(np.average(right, weights=weights))
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.estimator_type = None  # a stratified split has no meaning here
+        return tags
+
+
+def _step_weights(sample_weight, lengths):
+    """A weight for each step, of weights of sequences or of steps; not checked further."""
+    if sample_weight is None:
+        return np.ones(sum(lengths))
+    if len(sample_weight) != len(lengths):
+        raise ValueError(f"sample_weight must have {len(lengths)} entries, one a sequence, got {len(sample_weight)}")
+    if all(np.ndim(weight) == 0 for weight in sample_weight):
+        return np.repeat(np.asarray(sample_weight), lengths)
+    for i, (weight, length) in enumerate(zip(sample_weight, lengths, strict=True)):
+        if np.shape(weight) != (length,):
+            raise ValueError(f"sample_weight[{i}] must have shape ({length},), a weight a step, got {np.shape(weight)}")
+    return np.concatenate([np.asarray(weight) for weight in sample_weight])

@@ -1,0 +1,212 @@
+"""LSTMTagger: a label for each step."""
+
+import pickle
+
+import numpy as np
+import pytest
+from sklearn.base import clone, is_classifier
+from sklearn.model_selection import cross_val_score
+
+import lstmfast
+from lstmfast import LSTMTagger, runtime
+from lstmfast.losses import SoftmaxCrossEntropy
+from lstmfast.network import Network
+from lstmfast.sequences import StepValues, check_sequences
+
+
+@pytest.fixture(scope="module")
+def data():
+    """Is a value larger than the one before it? (The one after it, for bidirectional taggers, is in Y_NEXT.)"""
+    rng = np.random.default_rng(0)
+    X = [rng.normal(size=rng.integers(1, 9)) for _ in range(150)]
+    return X, [np.array(["first", *np.where(np.diff(x) > 0, "up", "down")]) for x in X]
+
+
+def small(**options):
+    return LSTMTagger(**{"hidden_layer_sizes": 8, "max_iter": 3, "random_state": 0, "n_jobs": 1, **options})
+
+
+def flat(model, X):
+    return np.concatenate(model.predict_proba(X))
+
+
+# ---- the network without pooling ------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"bidirectional": True}, {"hidden_layer_sizes": (4, 3), "dense_layer_sizes": (3,)}, {"cell": "gru"}],
+    ids=str,
+)
+def test_gradients_agree_with_finite_differences(options, monkeypatch):
+    monkeypatch.setattr("lstmfast.network.GROUP_BYTES", 1)
+    monkeypatch.setattr("lstmfast.network.MIN_GROUP_SEQUENCES", 3)
+    rng = np.random.default_rng(0)
+    sequences = check_sequences([rng.normal(size=(t, 2)) for t in (3, 1, 5, 2, 4, 4)], dtype="float64")
+    net = Network(**{"n_features": 2, "hidden_layer_sizes": (4,), "n_outputs": 3, "pooling": "steps",
+                     "dtype": "float64", **options})  # fmt: skip
+    net.initialize(rng)
+    n_steps = len(sequences.steps)
+    targets = StepValues(rng.integers(0, 3, n_steps), sequences.offsets)
+    weights = StepValues(rng.uniform(size=n_steps), sequences.offsets)
+    rows = np.array([4, 0, 2, 1, 5])
+    masks = net.draw_masks(rng, len(rows), 0.3, 0.3)
+
+    def loss():
+        net.parameters_changed()
+        return net.loss_and_gradient(sequences, rows, SoftmaxCrossEntropy(), targets[rows], weights[rows], masks=masks)
+
+    loss()
+    gradients, step = net.gradients.copy(), 1e-6
+    for k in range(len(net.parameters)):
+        middle = net.parameters[k]
+        net.parameters[k] = middle + step
+        above = loss()
+        net.parameters[k] = middle - step
+        below = loss()
+        net.parameters[k] = middle
+        assert abs(gradients[k] - (above - below) / (2 * step)) < 1e-8
+
+
+def test_the_loss_is_the_weighted_mean_over_steps():
+    rng = np.random.default_rng(0)
+    sequences = check_sequences([rng.normal(size=(t, 2)) for t in (3, 1, 5)], dtype="float64")
+    net = Network(2, (4,), 3, pooling="steps", dtype="float64")
+    net.initialize(rng)
+    labels, weights = rng.integers(0, 3, 9), rng.uniform(size=9)
+    z = net.outputs(sequences)
+    probabilities = np.exp(z) / np.exp(z).sum(axis=1, keepdims=True)
+    expected = -(weights * np.log(probabilities[np.arange(9), labels])).sum()
+    given = [StepValues(values, sequences.offsets) for values in (labels, weights)]
+    assert net.loss_and_gradient(sequences, np.arange(3), SoftmaxCrossEntropy(), *given) == pytest.approx(expected)
+
+
+# ---- the estimator --------------------------------------------------------------------------------------------------
+def test_it_learns(data):
+    X, y = data
+    tagger = small(hidden_layer_sizes=16, max_iter=60, learning_rate_init=0.01).fit(X[:110], y[:110])
+    assert tagger.score(X[110:], y[110:]) > 0.85
+    assert tagger.classes_.tolist() == ["down", "first", "up"]
+    predicted = tagger.predict(X[110:])
+    assert [len(labels) for labels in predicted] == [len(x) for x in X[110:]]
+    right = np.concatenate([p == t for p, t in zip(predicted, y[110:], strict=True)])
+    assert tagger.score(X[110:], y[110:]) == pytest.approx(right.mean())
+
+
+def test_two_directions_see_what_comes_after(data):
+    X, _ = data
+    y = [["last" if i + 1 == len(x) else "up" if x[i + 1] > x[i] else "down" for i in range(len(x))] for x in X]
+    options = {"hidden_layer_sizes": 16, "max_iter": 60, "learning_rate_init": 0.01}
+    one = small(**options).fit(X[:110], y[:110]).score(X[110:], y[110:])
+    both = small(bidirectional=True, **options).fit(X[:110], y[:110]).score(X[110:], y[110:])
+    assert both > 0.85 > one
+
+
+def test_the_same_bits_alone_after_a_file_a_pickle_a_clone_and_in_the_runtime(data, tmp_path):
+    X, y = data
+    tagger = small(bidirectional=True, hidden_layer_sizes=(5, 4), dense_layer_sizes=3).fit(X, y)
+    expected = flat(tagger, X)
+    assert np.allclose(expected.sum(axis=1), 1)
+    assert np.concatenate([tagger.predict_proba([x])[0] for x in X]).tobytes() == expected.tobytes()
+    tagger.save(tmp_path / "model")
+    served = runtime.load(tmp_path / "model")
+    twins = [lstmfast.load(tmp_path / "model"), pickle.loads(pickle.dumps(tagger)), clone(tagger).fit(X, y), served]
+    for twin in twins:
+        assert flat(twin, X).tobytes() == expected.tobytes()
+        assert all((a == b).all() for a, b in zip(twin.predict(X), tagger.predict(X), strict=True))
+    two = small(bidirectional=True, hidden_layer_sizes=(5, 4), dense_layer_sizes=3, n_jobs=2).fit(X, y)
+    assert flat(two, X).tobytes() == expected.tobytes()
+
+
+def test_streams_and_steps_are_the_prediction(data):
+    X, y = data
+    tagger = small().fit(X, y)
+    stream, expected = tagger.stream(), tagger.predict_proba(X[:1])[0]
+    assert (np.stack([stream.step([value]) for value in X[0]]) == expected).all()
+    assert (tagger.predict_steps(X[:1])[0] == expected).all()
+    logs = np.concatenate(tagger.predict_log_proba(X))
+    np.testing.assert_allclose(np.exp(logs), flat(tagger, X), rtol=1e-5)
+    assert [f.shape for f in tagger.transform(X[:2])] == [(len(x), 8) for x in X[:2]]
+
+
+def test_arrays_and_tokens():
+    rng = np.random.default_rng(0)
+    X = rng.integers(0, 5, (60, 7))
+    y = np.where(X > 2, "large", "small")
+    tagger = small(embedding_dim=4, max_iter=40, learning_rate_init=0.05).fit(X, y)
+    assert tagger.score(X, y) == 1
+    values = small(max_iter=2).fit(rng.normal(size=(60, 7, 3)), y)
+    assert np.shape(values.predict(rng.normal(size=(4, 7, 3)))) == (4, 7)
+
+
+def test_weights_of_sequences_steps_and_classes(data):
+    X, y = data
+    lengths = [len(x) for x in X]
+    by_sequence = np.random.default_rng(0).uniform(size=len(X))
+    by_step = [np.full(t, weight) for t, weight in zip(lengths, by_sequence, strict=True)]
+    a, b = (small().fit(X, y, sample_weight=weight) for weight in (by_sequence, by_step))
+    assert flat(a, X).tobytes() == flat(b, X).tobytes() != flat(small().fit(X, y), X).tobytes()
+    assert a.score(X, y, by_sequence) == pytest.approx(a.score(X, y, by_step))
+    only = small(max_iter=60, class_weight={"up": 1e4}).fit(X, y)
+    assert (np.concatenate(only.predict(X)) == "up").mean() > 0.9
+
+
+def test_masked_steps_do_not_count(data):
+    X, y = data
+    rng = np.random.default_rng(0)
+    weights = [(rng.random(len(x)) < 0.7).astype(float) for x in X]
+    spoiled = [np.where(weight == 0, "up", labels) for weight, labels in zip(weights, y, strict=True)]
+    models = [small().fit(X, labels, sample_weight=weights) for labels in (y, spoiled)]
+    assert flat(models[0], X).tobytes() == flat(models[1], X).tobytes()
+
+
+def test_partial_fit_early_stopping_and_validation(data):
+    X, y = data
+    tagger = small().partial_fit(X, y, classes=["down", "first", "up"])
+    before = tagger.loss_
+    for _ in range(5):
+        tagger.partial_fit(X, y)
+    assert tagger.loss_ < before
+    with pytest.raises(ValueError, match="classes"):
+        small().partial_fit(X, y)
+    stopped = small(early_stopping=True, max_iter=5).fit(X, y)
+    assert len(stopped.validation_scores_) == stopped.n_iter_
+    given = small().fit(X[10:], y[10:], X_val=X[:10], y_val=y[:10])
+    assert given.validation_scores_[-1] == pytest.approx(given.score(X[:10], y[:10]))
+
+
+def test_scikit_learn_s_tools(data):
+    X, y = data
+    assert not is_classifier(small())
+    assert len(cross_val_score(small(), np.array(X, object), np.array(y, object), cv=3)) == 3
+    assert "pooling" not in small().get_params()
+    assert "pooling :" not in LSTMTagger.__doc__
+    with pytest.raises(TypeError, match="pooling"):
+        LSTMTagger(pooling="mean")
+
+
+@pytest.mark.parametrize(
+    ("y", "error", "match"),
+    [
+        ([["a"], ["a", "b"]], ValueError, r"y\[0\] has 1 labels, but X\[0\] has 2 steps"),
+        ([["a", "b"]], ValueError, "each of the 2 sequences, got 1"),
+        ("ab", TypeError, "list of label sequences"),
+        (["ab", ["a"]], TypeError, r"y\[0\]"),
+        ([1, 2], TypeError, r"y\[0\] must be a sequence of labels"),
+        ([[["a"], ["b"]], ["a"]], ValueError, r"y\[0\] must be one-dimensional"),
+        ([["a", 1], ["a"]], TypeError, "all strings or all numbers"),
+        (None, ValueError, "requires y"),
+    ],
+)
+def test_bad_labels(y, error, match):
+    tagger = small()
+    with pytest.raises(error, match=match):
+        tagger.fit([[1.0, 2.0], [3.0]], y)
+    assert not hasattr(tagger, "_network")
+
+
+@pytest.mark.parametrize(
+    ("weights", "match"),
+    [([1.0], "2 entries"), ([[1.0], [1.0]], r"sample_weight\[0\]"), ([1.0, -1.0], "negative"), ([0.0, 0.0], "zero")],
+)
+def test_bad_weights(weights, match):
+    with pytest.raises(ValueError, match=match):
+        small().fit([[1.0, 2.0], [3.0]], [["a", "b"], ["a"]], sample_weight=weights)
