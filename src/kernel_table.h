@@ -36,6 +36,13 @@
 #include "recurrent_forward.h"
 #include "recurrent_backward.h"
 
+static void shifted_exp(const void *x, double shift, void *y, ptrdiff_t n) {
+    for (ptrdiff_t j = 0; j < n; j += VL) {
+        vec value = v_sub(v_load_lanes((const real *)x + j, n - j), v_set((real)shift));
+        v_store_lanes((real *)y + j, v_exp(value), n - j);
+    }
+}
+
 static void evaluate(int function, const void *x, void *y, ptrdiff_t n) {
     for (ptrdiff_t i = 0; i < n; i += VL) {
         vec value = v_load_lanes((const real *)x + i, n - i);
@@ -70,6 +77,7 @@ const kernel_table KERNEL_TABLE = {
     .rmsprop = rmsprop,
     .adam = adam,
     .output_probabilities = output_probabilities,
+    .shifted_exp = shifted_exp,
     .recurrent_step = recurrent_step,
     .evaluate = evaluate,
 };
