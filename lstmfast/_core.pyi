@@ -140,6 +140,57 @@ def pool_mean(batch: Batch, y: _Real, out: _Real) -> None: ...
 def pool_mean_backward(batch: Batch, dout: _Real, dy: _Real) -> None: ...
 def pool_max(batch: Batch, y: _Real, out: _Real, at: NDArray[np.int64]) -> None: ...
 def pool_max_backward(batch: Batch, dout: _Real, at: NDArray[np.int64], dy: _Real) -> None: ...
+def crf_scaled(
+    batch: Batch,
+    z: _Real,
+    transitions: _Real,
+    start: _Real,
+    end: _Real,
+    log_partition: NDArray[np.float64],
+    unsafe: NDArray[np.uint8],
+    marginals: _Real | None = None,
+    weights: _Real | None = None,
+    dtransitions: _Real | None = None,
+    n_threads: int = 1,
+) -> None: ...
+def crf_log_space(
+    batch: Batch,
+    z: NDArray[np.float64],
+    transitions: NDArray[np.float64],
+    start: NDArray[np.float64],
+    end: NDArray[np.float64],
+    log_partition: NDArray[np.float64],
+    marginals: NDArray[np.float64],
+    weights: NDArray[np.float64],
+    dtransitions: NDArray[np.float64],
+) -> None: ...
+def crf_scores(
+    batch: Batch,
+    z: _Real,
+    transitions: _Real,
+    start: _Real,
+    end: _Real,
+    labels: NDArray[np.int64],
+    scores: NDArray[np.float64],
+) -> None: ...
+def crf_gradient(
+    batch: Batch,
+    labels: NDArray[np.int64],
+    weights: _Real,
+    dz: _Real,
+    dtransitions: _Real,
+    dstart: _Real,
+    dend: _Real,
+) -> None: ...
+def crf_decode(
+    batch: Batch,
+    z: _Real,
+    transitions: _Real,
+    start: _Real,
+    end: _Real,
+    labels: NDArray[np.int64],
+    n_threads: int = 1,
+) -> None: ...
 def penalised_gradient(
     parameters: _Real, gradients: _Real, n_penalised: int, l1: float, l2: float, float64: bool
 ) -> tuple[float, float]: ...

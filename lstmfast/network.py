@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from . import _core
-from .layers import Dense, Embedding, recurrent_layer
+from .layers import CRF, Dense, Embedding, recurrent_layer
 from .layers.direction import parameter_shapes
 from .layers.initializers import BLANK
 from .layers.parameters import check_dtype, check_size
@@ -89,6 +89,8 @@ class Network:
         As on the layers.
     n_tokens : int or None
         Not None: steps are tokens below it, and an embedding stands before the first recurrent layer.
+    crf : bool
+        Whether the outputs of the steps are the scores of a CRF.
 
     Attributes
     ----------
@@ -103,13 +105,13 @@ class Network:
 
     def __init__(self, n_features, hidden_layer_sizes, n_outputs, *, bidirectional=False, pooling="last",
                  dense_layer_sizes=(), dtype="float32", cell="lstm", activation="tanh", recurrent_activation="sigmoid",
-                 clip=None, n_tokens=None):  # fmt: skip
+                 clip=None, n_tokens=None, crf=False):  # fmt: skip
         self.config = {
             "n_features": int(n_features), "hidden_layer_sizes": [int(size) for size in hidden_layer_sizes],
             "n_outputs": int(n_outputs), "bidirectional": bool(bidirectional), "pooling": pooling,
             "dense_layer_sizes": [int(size) for size in dense_layer_sizes], "dtype": check_dtype(dtype).name,
             "cell": cell, "activation": activation, "recurrent_activation": recurrent_activation, "clip": clip,
-            "n_tokens": n_tokens,
+            "n_tokens": n_tokens, "crf": crf,
         }  # fmt: skip
         if pooling not in (*POOLINGS, NO_POOLING):
             raise ValueError(f"pooling must be one of {POOLINGS}, got {pooling!r}")
@@ -130,13 +132,16 @@ class Network:
         for units in (*dense_layer_sizes, n_outputs):
             self.dense.append(Dense(size, units, dtype=dtype, random_state=BLANK))
             size = units
+        if crf and pooling != NO_POOLING:
+            raise ValueError(f"a CRF stands on the outputs of every step, not on pooling={pooling!r}")
+        self.crf = CRF(n_outputs, dtype=dtype, random_state=BLANK) if crf else None
         self._flatten()
         self._thread_choices = {}
 
     @staticmethod
     def count_parameters(
         n_features, hidden_layer_sizes, n_outputs, *, bidirectional, pooling, dense_layer_sizes, dtype, cell="lstm",
-        activation="tanh", recurrent_activation="sigmoid", clip=None, n_tokens=None,
+        activation="tanh", recurrent_activation="sigmoid", clip=None, n_tokens=None, crf=False,
     ):  # fmt: skip
         """Number of parameters of a network of this description, without building it."""
         total, size = 0, check_size(n_features, "n_features")
@@ -152,7 +157,7 @@ class Network:
             units = check_size(units, "each of dense_layer_sizes")
             total += units * (size + 1)
             size = units
-        return total
+        return total + (size * (size + 2) if crf else 0)
 
     @property
     def float64(self):
@@ -161,7 +166,8 @@ class Network:
     @property
     def trainables(self):
         """Every object whose parameters have a dense gradient, lowest first."""
-        return [direction for layer in self.layers for direction in layer.directions] + self.dense
+        crf = [] if self.crf is None else [self.crf]
+        return [direction for layer in self.layers for direction in layer.directions] + self.dense + crf
 
     def _flatten(self):
         """Bind every parameter to its place in one flat array."""
@@ -196,8 +202,12 @@ class Network:
 
     def named_parameters(self):
         """Views of the parameters, by names such as "0.kernel", "0.backward.bias", "1.weight": the layer's number,
-        the direction of a bidirectional layer, the parameter. Of an embedding: "embedding.weight"."""
-        named = {} if self.embedding is None else {"embedding.weight": self.embedding.arrays["weight"]}
+        the direction of a bidirectional layer, the parameter. Besides "embedding.weight", "crf.transitions" and so on."""
+        named = {
+            f"{part}.{name}": array
+            for part in ("embedding", "crf") if getattr(self, part) is not None
+            for name, array in getattr(self, part).arrays.items()
+        }  # fmt: skip
         for number, layer in enumerate([*self.layers, *self.dense]):
             directions = getattr(layer, "directions", [layer])
             labels = ("forward.", "backward.") if len(directions) == 2 else ("",)
@@ -208,7 +218,7 @@ class Network:
 
     def initialize(self, rng):
         """Draw new parameters from a numpy Generator."""
-        for part in [self.embedding, *self.layers, *self.dense]:
+        for part in [self.embedding, *self.layers, *self.dense, self.crf]:
             if part is not None:
                 part.initialize(rng)
 
@@ -238,14 +248,40 @@ class Network:
         width = self.dense[-1].input_size if hidden else self.dense[-1].output_size
         by_step = self.pooling == NO_POOLING
         result = np.empty((len(sequences.steps if by_step else sequences), width), self.dtype)
+        for rows, batch, outputs in self._predict(sequences, n_threads, hidden):
+            result[packed_rows(batch, sequences.offsets[rows]) if by_step else rows] = outputs
+        return result
+
+    def _predict(self, sequences, n_threads, hidden=False):
+        """Triples (rows, batch, outputs) that together hold all sequences."""
         workspace = Workspace()
         for rows, batch in prediction_batches(sequences):
             with self._thread_choice(batch, n_threads).measure(batch.n_steps) as n_used:
-                places = packed_rows(batch, sequences.offsets[rows]) if by_step else rows
-                result[places] = self._forward(
+                outputs = self._forward(
                     ForwardPass(batch, self.no_masks()), sequences.steps, sequences.offsets[rows], False, workspace,
                     n_used, hidden=hidden,
                 )  # fmt: skip
+            yield rows, batch, outputs
+
+    @np.errstate(all="ignore")
+    def labels(self, sequences, n_threads=1):
+        """Number of the best label of each step (n_steps,), without pooling: of a CRF the most probable sequence."""
+        if self.crf is None:
+            return self.outputs(sequences, n_threads=n_threads).argmax(axis=1)
+        result = np.empty(len(sequences.steps), np.int64)
+        for rows, batch, z in self._predict(sequences, n_threads):
+            result[packed_rows(batch, sequences.offsets[rows])] = self.crf.decode(batch, z, n_threads)
+        return result
+
+    @np.errstate(all="ignore")
+    def label_probabilities(self, sequences, n_threads=1):
+        """Probability of each label at each step (n_steps, n_outputs), without pooling."""
+        result = self.outputs(sequences, n_threads=n_threads)
+        if self.crf is None:
+            _core.output_probabilities(False, result, result, result.shape[1], self.float64)
+            return result
+        for rows, batch, z in self._predict(sequences, n_threads):
+            result[packed_rows(batch, sequences.offsets[rows])] = self.crf.marginals(batch, z, n_threads)
         return result
 
     def copy(self, dtype=None):
@@ -257,6 +293,8 @@ class Network:
     def _must_be_causal(self, what):
         if self.config["bidirectional"]:
             raise ValueError(f"a bidirectional model has no {what}: its reverse direction begins at a sequence's end")
+        if self.crf is not None:
+            raise ValueError(f"a model with a CRF has no {what}: each label depends on the whole sequence")
 
     @np.errstate(all="ignore")
     def step_outputs(self, sequences, activation, n_threads=1):
@@ -404,6 +442,15 @@ class Network:
         budget = LARGE_GROUP_BYTES if weights * self.dtype.itemsize > LARGE_WEIGHTS else GROUP_BYTES
         return max(MIN_GROUP_SEQUENCES, int(budget / (6 * units * mean_length * self.dtype.itemsize)))
 
+    def _loss(self, batch, z, loss, targets, weights, n_threads):
+        """Value and gradient of the loss; a CRF has its own, of whole sequences, each with its first step's weight."""
+        if self.crf is not None:
+            weights = weights.values[weights.offsets[:-1]]
+            return self.crf.loss_and_gradient(batch, z, targets.values, weights, n_threads)
+        if self.pooling == NO_POOLING:
+            targets, weights = targets.values, weights.values
+        return loss.value_and_gradient(z, targets, weights)
+
     @np.errstate(all="ignore")  # a loss that overflows is told by its value
     def loss_and_gradient(self, sequences, rows, loss, targets, weights, *, masks=None, workspace=None, n_threads=1):
         """Loss of some sequences, its gradient in `gradients` (whatever stood there is overwritten).
@@ -431,10 +478,7 @@ class Network:
         for group in np.array_split(order, -(-len(order) // size)):
             record = ForwardPass(_core.Batch(lengths[group]), masks.take(group) if masks else self.no_masks())
             z = self._forward(record, sequences.steps, sequences.offsets[rows[group]], True, workspace, n_threads)
-            answers = targets[group], weights[group]
-            if self.pooling == NO_POOLING:
-                answers = [values.values for values in answers]
-            part, dz = loss.value_and_gradient(z, *answers)
+            part, dz = self._loss(record.batch, z, loss, targets[group], weights[group], n_threads)
             below = self._backward(record, dz, workspace, n_threads, input_gradient=self.embedding is not None)
             if self.embedding is not None:
                 tokens.append(record.tokens)

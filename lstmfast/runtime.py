@@ -97,20 +97,27 @@ class Model:
             raise ValueError(f"X has {sequences.lengths[0]} columns, but this model takes {self._n_steps}")
         return sequences
 
-    def _decide(self, X, decide):
+    def _outputs(self, X):
+        return self._network.outputs(self._check(X), n_threads=self._n_threads)
+
+    def _tags(self, X, method):
+        """What a network without pooling says of each step, as a list with an array for each sequence."""
         sequences = self._check(X)
-        result = decide(self._network.outputs(sequences, n_threads=self._n_threads))
-        return sequences.split(result) if self._network.pooling == NO_POOLING else result
+        return sequences.split(method(sequences, n_threads=self._n_threads))
 
     def predict(self, X):
         """What the estimator's `predict` returns, bit for bit (float32 models)."""
-        return self._decide(X, self._decision.predict)
+        if self._network.pooling == NO_POOLING:
+            return [self.classes[numbers] for numbers in self._tags(X, self._network.labels)]
+        return self._decision.predict(self._outputs(X))
 
     def predict_proba(self, X):
         """What the classifier's `predict_proba` returns, bit for bit (float32 models)."""
         if not isinstance(self._decision, Labels):
             raise AttributeError("this model is a regressor: it has no predict_proba")
-        return self._decide(X, self._decision.predict_proba)
+        if self._network.pooling == NO_POOLING:
+            return self._tags(X, self._network.label_probabilities)
+        return self._decision.predict_proba(self._outputs(X))
 
     def predict_steps(self, X):
         """Output after every step, as `stream` gives it.

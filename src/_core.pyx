@@ -136,6 +136,7 @@ cdef extern from "kernels.h" nogil:
         void (*rmsprop)(const optimizer_call *) noexcept nogil
         void (*adam)(const optimizer_call *) noexcept nogil
         void (*output_probabilities)(int, const void *, void *, Py_ssize_t, Py_ssize_t) noexcept nogil
+        void (*shifted_exp)(const void *, double, void *, Py_ssize_t) noexcept nogil
         void (*recurrent_step)(const recurrent_call *, int, Py_ssize_t, Py_ssize_t, Py_ssize_t,
                                Py_ssize_t) noexcept nogil
         void (*evaluate)(int, const void *, void *, Py_ssize_t) noexcept nogil
@@ -375,5 +376,6 @@ def evaluate(str function, x, y, bint float64):
 include "cell.pxi"
 include "recurrent.pxi"
 include "pooling.pxi"
+include "crf.pxi"
 include "optimizers.pxi"
 include "stream.pxi"

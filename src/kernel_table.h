@@ -36,6 +36,13 @@
 #include "recurrent_forward.h"
 #include "recurrent_backward.h"
 
+static void shifted_exp(const void *x, double shift, void *y, ptrdiff_t n) {
+    for (ptrdiff_t j = 0; j < n; j += VL) {
+        vec value = v_sub(v_load_lanes((const real *)x + j, n - j), v_set((real)shift));
+        v_store_lanes((real *)y + j, v_exp(value), n - j);
+    }
+}
+
 static void evaluate(int function, const void *x, void *y, ptrdiff_t n) {
     for (ptrdiff_t i = 0; i < n; i += VL) {
         vec value = v_load_lanes((const real *)x + i, n - i);
@@ -92,6 +99,7 @@ const kernel_table KERNEL_TABLE = {
     .rmsprop = flushed_rmsprop,
     .adam = flushed_adam,
     .output_probabilities = output_probabilities,
+    .shifted_exp = shifted_exp,
     .recurrent_step = flushed_recurrent_step,
     .evaluate = evaluate,
 };

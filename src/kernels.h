@@ -142,6 +142,7 @@ typedef struct {
     void (*rmsprop)(const optimizer_call *);
     void (*adam)(const optimizer_call *);
     void (*output_probabilities)(int multilabel, const void *z, void *probabilities, ptrdiff_t n_rows, ptrdiff_t n_outputs);
+    void (*shifted_exp)(const void *x, double shift, void *y, ptrdiff_t n); /* y = exp(x - shift), x <= shift */
     void (*recurrent_step)(const recurrent_call *, int now, ptrdiff_t row_begin, ptrdiff_t row_end, ptrdiff_t part,
                            ptrdiff_t parts);
     void (*evaluate)(int function, const void *x, void *y, ptrdiff_t n); /* for tests: an activation */

@@ -344,8 +344,7 @@ class RecurrentEstimator(BaseEstimator):
         )  # fmt: skip
 
         def validation_score():
-            outputs = network.outputs(validation[0], n_threads=options.n_threads)
-            return self._validation_score(outputs, validation[1])
+            return self._validation_score(self._validation_outputs(network, validation[0]), validation[1])
 
         trainer = Trainer(
             network, optimizer, self._make_loss(), options, rng, history, validation_score if validation else None
@@ -355,6 +354,9 @@ class RecurrentEstimator(BaseEstimator):
             trainer.run(sequences, targets, weights)
         finally:
             self._set_attributes()
+
+    def _validation_outputs(self, network, sequences):
+        return network.outputs(sequences, n_threads=effective_n_threads(self.n_jobs))
 
     def _set_attributes(self):
         history, network = self._history, self._network

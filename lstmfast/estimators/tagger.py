@@ -4,7 +4,7 @@ import numpy as np
 from sklearn.model_selection import ShuffleSplit
 
 from ..config import effective_n_threads
-from ..network import NO_POOLING
+from ..network import NO_POOLING, Network
 from ..sequences import StepValues
 from .base import check_weights
 from .classifier import LSTMClassifier
@@ -16,13 +16,17 @@ class LSTMTagger(LSTMClassifier):
     """Give each step of a sequence a label, with an LSTM network.
 
     Recurrent layers, dense layers and a softmax at each step; trained on the mean cross-entropy of all steps. With
-    ``bidirectional=True`` a label may depend on what comes after its step.
+    ``bidirectional=True`` a label may depend on what comes after its step. With ``crf=True`` a linear-chain conditional
+    random field (Lafferty, McCallum & Pereira 2001) takes the place of the softmax: labels depend on each other too.
 
     Parameters
     ----------
     {parameters}
     class_weight : dict, "balanced" or None, default=None
-        Weight of each label in the loss; "balanced": inversely proportional to its frequency.
+        Weight of each label in the loss; "balanced": inversely proportional to its frequency. Not with a CRF.
+    crf : bool, default=False
+        Train on the likelihood of whole label sequences; `predict` then finds the most probable one (Viterbi), and
+        `predict_proba` gives marginal probabilities.
 
     Attributes
     ----------
@@ -48,11 +52,14 @@ class LSTMTagger(LSTMClassifier):
     [array(['first', 'up', 'up', 'down'], dtype='<U5')]
     """
 
-    def __init__(self, *arguments, class_weight=None, **parameters):
+    _parameter_constraints = LSTMClassifier._parameter_constraints | {"crf": ["boolean"]}
+
+    def __init__(self, *arguments, crf=False, class_weight=None, **parameters):
         super().__init__(*arguments, class_weight=class_weight, **parameters)
+        self.crf = crf
 
     def _network_config(self, sequences):
-        return super()._network_config(sequences) | {"pooling": NO_POOLING}
+        return super()._network_config(sequences) | {"pooling": NO_POOLING, "crf": bool(self.crf)}
 
     def _partial_fit_classes(self, X, y, classes, sample_weight):
         self._multilabel = False
@@ -81,11 +88,16 @@ class LSTMTagger(LSTMClassifier):
         return array
 
     def _check_weights(self, sample_weight, targets):
+        if self.crf and (self.class_weight is not None or np.ndim(next(iter(_entries(sample_weight)), 0)) > 0):
+            raise ValueError("a CRF weighs whole sequences: with crf=True there is no class_weight and no weight a step")
         weights = _step_weights(sample_weight, np.diff(targets.offsets))
         return StepValues(super()._check_weights(weights, targets.values), targets.offsets)
 
+    def _validation_outputs(self, network, sequences):
+        return network.labels(sequences, n_threads=effective_n_threads(self.n_jobs))
+
     def _validation_score(self, outputs, targets):
-        return super()._validation_score(outputs, targets.values)
+        return float((outputs == targets.values).mean())
 
     def _hold_out(self, targets, n, random_state):
         return super()._hold_out(None, n, random_state)
@@ -93,11 +105,10 @@ class LSTMTagger(LSTMClassifier):
     def _splitter(self, targets, size, random_state):
         return ShuffleSplit(1, test_size=size, random_state=random_state)
 
-    def _by_sequence(self, X, decide):
-        """What the decision makes of each step's outputs, a list with an array for each sequence."""
+    def _by_sequence(self, X, method, **options):
+        """What a method of the network gives for each step, as a list with an array for each sequence."""
         sequences = self._check_fitted_input(X)
-        outputs = self._network.outputs(sequences, n_threads=effective_n_threads(self.n_jobs))
-        return sequences.split(decide(outputs))
+        return sequences.split(method(self._network, sequences, n_threads=effective_n_threads(self.n_jobs), **options))
 
     def predict(self, X):
         """Label of each step.
@@ -111,7 +122,7 @@ class LSTMTagger(LSTMClassifier):
         -------
         y : list of ndarrays of shape (T_i,)
         """
-        return self._by_sequence(X, lambda outputs: self._decision.predict(outputs))
+        return [self.classes_[numbers] for numbers in self._by_sequence(X, Network.labels)]
 
     def predict_proba(self, X):
         """Probability of each label at each step.
@@ -126,17 +137,18 @@ class LSTMTagger(LSTMClassifier):
         probabilities : list of ndarrays of shape (T_i, n_classes)
             Columns in the order of `classes_`.
         """
-        return self._by_sequence(X, lambda outputs: self._decision.predict_proba(outputs))
+        return self._by_sequence(X, Network.label_probabilities)
 
     def predict_log_proba(self, X):
         """Logarithm of the probabilities, likewise."""
-        return self._by_sequence(X, lambda outputs: self._decision.predict_log_proba(outputs))
+        if not self.crf:  # exact also where they come near their smallest value
+            return [self._decision.predict_log_proba(outputs) for outputs in self._by_sequence(X, Network.outputs)]
+        with np.errstate(divide="ignore"):
+            return [np.log(probabilities) for probabilities in self.predict_proba(X)]
 
     def transform(self, X):
         """What the output layer sees of each step: a list of arrays (T_i, d)."""
-        sequences = self._check_fitted_input(X)
-        outputs = self._network.outputs(sequences, hidden=True, n_threads=effective_n_threads(self.n_jobs))
-        return sequences.split(outputs)
+        return self._by_sequence(X, Network.outputs, hidden=True)
 
     def score(self, X, y, sample_weight=None):
         """Share of steps whose label is right.
@@ -165,6 +177,10 @@ class LSTMTagger(LSTMClassifier):
         tags = super().__sklearn_tags__()
         tags.estimator_type = None  # a stratified split has no meaning here
         return tags
+
+
+def _entries(sample_weight):
+    return () if sample_weight is None else sample_weight
 
 
 def _step_weights(sample_weight, lengths):

@@ -1,12 +1,13 @@
 """Layers: parameters, forward, backward. The estimators stand on these; they also work alone."""
 
+from .crf import CRF
 from .dense import Dense
 from .embedding import Embedding
 from .gru import GRU
 from .lstm import LSTM
 from .rnn import RNN
 
-__all__ = ["GRU", "LSTM", "RNN", "Dense", "Embedding", "recurrent_layer"]
+__all__ = ["CRF", "GRU", "LSTM", "RNN", "Dense", "Embedding", "recurrent_layer"]
 
 
 def recurrent_layer(cell, input_size, hidden_size, *, activation="tanh", recurrent_activation="sigmoid", **options):
