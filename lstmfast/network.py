@@ -202,7 +202,7 @@ class Network:
 
     def named_parameters(self):
         """Views of the parameters, by names such as "0.kernel", "0.backward.bias", "1.weight": the layer's number,
-        the direction of a bidirectional layer, the parameter. Besides "embedding.weight", "crf.transitions" and so on."""
+        the direction of a bidirectional layer, the parameter. Besides "embedding.weight", "crf.transitions"..."""
         named = {
             f"{part}.{name}": array
             for part in ("embedding", "crf") if getattr(self, part) is not None

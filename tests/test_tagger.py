@@ -1,5 +1,6 @@
 """LSTMTagger: a label for each step."""
 
+import itertools
 import pickle
 
 import numpy as np
@@ -33,9 +34,10 @@ def flat(model, X):
 # ---- the network without pooling ------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     "options",
-    [{}, {"bidirectional": True}, {"hidden_layer_sizes": (4, 3), "dense_layer_sizes": (3,)}, {"cell": "gru"}],
+    [{}, {"bidirectional": True}, {"hidden_layer_sizes": (4, 3), "dense_layer_sizes": (3,)}, {"cell": "gru"},
+     {"crf": True}, {"crf": True, "bidirectional": True, "dense_layer_sizes": (3,)}],
     ids=str,
-)
+)  # fmt: skip
 def test_gradients_agree_with_finite_differences(options, monkeypatch):
     monkeypatch.setattr("lstmfast.network.GROUP_BYTES", 1)
     monkeypatch.setattr("lstmfast.network.MIN_GROUP_SEQUENCES", 3)
@@ -210,3 +212,84 @@ def test_bad_labels(y, error, match):
 def test_bad_weights(weights, match):
     with pytest.raises(ValueError, match=match):
         small().fit([[1.0, 2.0], [3.0]], [["a", "b"], ["a"]], sample_weight=weights)
+
+
+# ---- with a CRF -----------------------------------------------------------------------------------------------------
+@pytest.fixture(scope="module")
+def chains():
+    """Labels that are never the same twice running, of which x tells half of the time which."""
+    rng = np.random.default_rng(0)
+    X, y = [], []
+    for _ in range(300):
+        labels = [int(rng.integers(3))]
+        while len(labels) < rng.integers(2, 9):
+            labels.append((labels[-1] + int(rng.integers(1, 3))) % 3)
+        known = rng.random(len(labels)) < 0.5
+        X.append(np.eye(3)[labels] * known[:, None])
+        y.append(np.array(labels))
+    return X, y
+
+
+def test_a_crf_knows_which_labels_follow_each_other(chains):
+    X, y = chains
+    options = {"max_iter": 30, "learning_rate_init": 0.02, "bidirectional": True}
+    with_crf, without = (small(crf=crf, **options).fit(X[:200], y[:200]) for crf in (True, False))
+    repeats = [
+        sum((np.diff(labels) == 0).sum() for labels in tagger.predict(X[200:])) for tagger in (with_crf, without)
+    ]
+    assert repeats[0] == 0 < repeats[1]
+    assert with_crf.score(X[200:], y[200:]) > 0.6
+    marginals = np.concatenate(with_crf.predict_proba(X[200:]))
+    np.testing.assert_allclose(marginals.sum(axis=1), 1, rtol=1e-5)
+    logs = np.concatenate(with_crf.predict_log_proba(X[200:]))
+    np.testing.assert_allclose(np.exp(logs), marginals, rtol=1e-5)
+
+
+def test_a_crf_s_loss_is_the_likelihood_of_all_label_sequences(chains):
+    """By enumeration: minus the logarithm of the probability of the right one, over the steps of all."""
+    X, y = chains[0][:5], [labels[:4] for labels in chains[1][:5]]
+    X = [x[:4] for x in X]
+    tagger = small(crf=True, dtype="float64", max_iter=1, alpha=0.0, batch_size=5).fit(X, y)
+    before = tagger.loss_
+    twin = small(crf=True, dtype="float64", max_iter=1, alpha=0.0, batch_size=5, learning_rate_init=1e-300).fit(X, y)
+    network, total = twin._network, 0.0
+    for x, labels in zip(X, y, strict=True):
+        z = network.outputs(check_sequences([x], dtype="float64"))
+        crf = network.crf
+
+        def score(path, z=z, crf=crf):
+            steps = sum(z[t, k] for t, k in enumerate(path))
+            moves = sum(crf.transitions[a, b] for a, b in itertools.pairwise(path))
+            return crf.start[path[0]] + steps + moves + crf.end[path[-1]]
+
+        everything = [score(path) for path in itertools.product(range(3), repeat=len(z))]
+        total += np.logaddexp.reduce(everything) - score(labels)
+    assert before == pytest.approx(total / sum(len(x) for x in X), rel=1e-12)
+
+
+def test_a_crf_has_the_same_bits_after_a_file_and_in_the_runtime(chains, tmp_path):
+    X, y = chains
+    tagger = small(crf=True, early_stopping=True).fit(X, y)
+    tagger.save(tmp_path / "model")
+    expected = flat(tagger, X).tobytes()
+    for twin in (
+        lstmfast.load(tmp_path / "model"),
+        pickle.loads(pickle.dumps(tagger)),
+        runtime.load(tmp_path / "model"),
+    ):
+        assert flat(twin, X).tobytes() == expected
+        assert all((a == b).all() for a, b in zip(twin.predict(X), tagger.predict(X), strict=True))
+    assert (
+        small(crf=True, n_jobs=2).fit(X, y)._network.parameters == small(crf=True).fit(X, y)._network.parameters
+    ).all()
+
+
+def test_what_a_crf_cannot_do(chains):
+    X, y = chains[0][:9], chains[1][:9]
+    tagger = small(crf=True).fit(X, y, sample_weight=np.arange(9.0))
+    for method in (tagger.stream, lambda: tagger.predict_steps(X)):
+        with pytest.raises(ValueError, match="CRF"):
+            method()
+    for options, weights in [({"class_weight": "balanced"}, None), ({}, [np.ones(len(x)) for x in X])]:
+        with pytest.raises(ValueError, match="whole sequences"):
+            small(crf=True, **options).fit(X, y, sample_weight=weights)

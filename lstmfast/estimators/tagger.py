@@ -88,8 +88,11 @@ class LSTMTagger(LSTMClassifier):
         return array
 
     def _check_weights(self, sample_weight, targets):
-        if self.crf and (self.class_weight is not None or np.ndim(next(iter(_entries(sample_weight)), 0)) > 0):
-            raise ValueError("a CRF weighs whole sequences: with crf=True there is no class_weight and no weight a step")
+        by_step = sample_weight is not None and any(np.ndim(weight) > 0 for weight in sample_weight)
+        if self.crf and (self.class_weight is not None or by_step):
+            raise ValueError(
+                "a CRF weighs whole sequences: crf=True goes with neither class_weight nor weights of steps"
+            )
         weights = _step_weights(sample_weight, np.diff(targets.offsets))
         return StepValues(super()._check_weights(weights, targets.values), targets.offsets)
 
@@ -177,10 +180,6 @@ class LSTMTagger(LSTMClassifier):
         tags = super().__sklearn_tags__()
         tags.estimator_type = None  # a stratified split has no meaning here
         return tags
-
-
-def _entries(sample_weight):
-    return () if sample_weight is None else sample_weight
 
 
 def _step_weights(sample_weight, lengths):
