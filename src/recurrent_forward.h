@@ -81,8 +81,8 @@ static void spread_gates(const real *narrow, int nv, int m, int vectors, ptrdiff
             v_store(z + (r * vectors + k) * VL, v_load_lanes(narrow + r * nv * VL + k * width, width));
 }
 
-/* The cell of one vector of units of a row, whose products are z. Field by field: a struct copied right after its
- * fields were written would wait for them. */
+/* The cell of one vector of units of a row, whose products are z. Inlined, so that none of it goes through memory: as
+ * structs in an array it cost 30 cycles a cell. */
 INLINE void place_cell(cell_place *cell, const recurrent_call *call, const forward_row *row, ptrdiff_t unit,
                        const real *z) {
     cell->z = z;
