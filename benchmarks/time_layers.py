@@ -1,4 +1,4 @@
-"""Time of the bare kernels: an LSTM layer forward, and forward and backward as in training; other cells; a stream's step."""
+"""Time of the bare kernels: a layer forward, and forward and backward as in training; other cells; a stream's step."""
 
 import numpy as np
 

@@ -12,6 +12,8 @@ from .initializers import BLANK
 from .padded import Padding, check_array
 from .parameters import Parameter, check_dtype, check_size
 
+LANES = _core.lanes(False), _core.lanes(True)
+
 
 @dataclass
 class Tape:
@@ -60,7 +62,7 @@ class RecurrentLayer:
     @property
     def _padded_units(self):
         """H, rounded up to whole vectors."""
-        lanes = _core.lanes(self.dtype == np.float64)
+        lanes = LANES[self.dtype.itemsize == 8]
         return -(-self.hidden_size // lanes) * lanes
 
     @property
@@ -281,40 +283,43 @@ class RecurrentLayer:
         h, c : ndarrays of shape (n_directions, n, H), after each sequence's last step; c None where the cell has none
         tape : Tape or None
         """
-        n, units, cell, row_size = batch.n_rows, self.hidden_size, self.cell, self._row_size
+        n, units, cell = batch.n_rows, self.hidden_size, self.cell
+        float64 = self.dtype.itemsize == 8
         slots = batch.n_steps if training else n
-        float64 = self.dtype == np.float64
 
         def take(part, *shape):
             return workspace.take((name, part), shape, self.dtype)
 
-        def scratch(d):
-            """What the kernels keep between steps, and for the backward pass."""
-            arrays = {"h_steps": take(("h_steps", d), slots if training else 2 * n, row_size)[:, :units]}
-            if cell.second_state:
-                n_states = n + slots if training else 2 * n if cell.reads_c else n
-                arrays["c_steps"] = take(("c_steps", d), n_states * self._padded_units)
-            if training or cell.two_phases:
-                arrays["gates"] = take(("gates", d), slots * _core.gates_size(cell, units, float64))
-            if cell.two_phases:
-                arrays["gated_steps"] = take(("gated_steps", d), slots, row_size)[:, :units]
-            return arrays
+        def take_rows(part, n_rows):
+            """Rows of H, further apart where the weight gradient will walk down their columns."""
+            return take(part, n_rows, self._row_size)[:, :units] if training else take(part, n_rows, units)
 
         y = take("y", batch.n_steps, self.output_size) if sequence else None
         h = take("h", len(self.directions), n, units)
         c = take("c", len(self.directions), n, units) if cell.has_c else None
         h0, c0 = (None, None) if state is None else state
         c0 = h0 if cell.second_state and not cell.has_c else c0  # a GRU keeps its h there
-        passes = [
-            _core.Recurrence(
-                cell, batch, x, direction.packed_forward(), self.input_size, units, float64, keep=training,
-                x_first=x_first, reverse=direction.reverse, h=h[d], c=None if c is None else c[d],
-                y=None if y is None else y[:, d * units : (d + 1) * units],
-                h0=None if h0 is None else h0[d], c0=None if c0 is None else c0[d],
-                h_mask=None if h_masks is None else h_masks[d], peephole=direction.arrays.get("peephole"), **scratch(d),
-            )
-            for d, direction in enumerate(self.directions)
-        ]  # fmt: skip
+        n_states = n + slots if training else 2 * n if cell.reads_c else n
+        passes = []
+        for d, direction in enumerate(self.directions):
+            # What the kernels keep between steps, and for the backward pass.
+            c_steps = take(("c_steps", d), n_states * self._padded_units) if cell.second_state else None
+            gates = gated_steps = None
+            if training or cell.two_phases:
+                gates = take(("gates", d), slots * _core.gates_size(cell, units, float64))
+            if cell.two_phases:
+                gated_steps = take_rows(("gated_steps", d), slots)
+            passes.append(
+                _core.Recurrence(
+                    cell, batch, x, direction.packed_forward(), self.input_size, units, float64, keep=training,
+                    x_first=x_first, reverse=direction.reverse, h=h[d], c=None if c is None else c[d],
+                    h_steps=take_rows(("h_steps", d), slots if training else 2 * n), c_steps=c_steps, gates=gates,
+                    gated_steps=gated_steps,
+                    y=None if y is None else y[:, d * units : (d + 1) * units],
+                    h0=None if h0 is None else h0[d], c0=None if c0 is None else c0[d],
+                    h_mask=None if h_masks is None else h_masks[d], peephole=direction.arrays.get("peephole"),
+                )
+            )  # fmt: skip
         _core.forward(passes, n_threads)
         return y, h, c, Tape(batch, passes, workspace) if training else None
 
