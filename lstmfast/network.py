@@ -276,10 +276,11 @@ class Network:
     @np.errstate(all="ignore")
     def label_probabilities(self, sequences, n_threads=1):
         """Probability of each label at each step (n_steps, n_outputs), without pooling."""
-        result = self.outputs(sequences, n_threads=n_threads)
         if self.crf is None:
+            result = self.outputs(sequences, n_threads=n_threads)
             _core.output_probabilities(False, result, result, result.shape[1], self.float64)
             return result
+        result = np.empty((len(sequences.steps), self.crf.n_labels), self.dtype)
         for rows, batch, z in self._predict(sequences, n_threads):
             result[packed_rows(batch, sequences.offsets[rows])] = self.crf.marginals(batch, z, n_threads)
         return result

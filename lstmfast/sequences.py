@@ -199,15 +199,12 @@ def check_tokens(X, *, estimator=None, reset=True, n_tokens=None):
     ValueError, TypeError
         If X is none of these, holds no integers, negative ones, or a token that is not below n_tokens.
     """
-    entries = list(X) if is_list(X) else [X]
-    for i, entry in enumerate(entries):
-        place = f"X[{i}]" if is_list(X) else "X"
-        kind = getattr(entry, "dtype", None) or np.asarray(entry).dtype
-        if getattr(kind, "kind", "i") in "OUS":
-            raise TypeError(f"{place} must hold integers, the numbers of tokens, got {kind}; text first needs a "
-                            "SequenceVectorizer")  # fmt: skip
-        if getattr(kind, "kind", "i") not in "iu":
-            raise TypeError(f"{place} must hold integers, the numbers of tokens (embedding_dim is set), got {kind}")
+    for place, entry in [(f"X[{i}]", entry) for i, entry in enumerate(X)] if is_list(X) else [("X", X)]:
+        # An empty list is float64 to NumPy; what follows says what is wrong with it.
+        dtype = np.asarray(entry).dtype if np.size(entry) else np.dtype(int)
+        if dtype.kind not in "iu":
+            hint = "; text first needs a SequenceVectorizer" if dtype.kind in "OUS" else " (embedding_dim is set)"
+            raise TypeError(f"{place} must hold integers, the numbers of tokens, got {dtype}{hint}")
     sequences = check_sequences(X, dtype=np.int64, estimator=estimator, reset=reset)
     steps = sequences.steps
     if sequences.n_features != 1:

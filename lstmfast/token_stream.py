@@ -39,8 +39,7 @@ class TokenStream:
         if tokens.shape not in ((), (self.n,)) or (tokens.ndim == 0 and self.n > 1):
             raise ValueError(f"tokens must have shape ({self.n},), got {tokens.shape}")
         check_tokens(tokens.reshape(-1, 1), n_tokens=self._embedding.n_tokens)
-        x = self._embedding.forward(tokens)
-        return self._stream.step(x, out) if out is not None else self._stream.step(x)
+        return self._stream.step(self._embedding.forward(tokens), out)
 
     def copy(self):
         """An independent stream on the same weights, in the same state."""

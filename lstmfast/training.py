@@ -126,7 +126,6 @@ class Trainer:
         finally:
             if history.stop_reason == "diverged" or not np.isfinite(network.parameters).all():
                 self.optimizer.reset()  # its moments would spoil the next fit
-            if history.stop_reason == "diverged" or not np.isfinite(network.parameters).all():
                 self._go_back()
             if best_parameters is not None:
                 network.parameters[...] = best_parameters

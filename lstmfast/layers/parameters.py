@@ -37,19 +37,20 @@ class Parameter:
     def __set_name__(self, owner, name):
         self.name = name
 
+    def _array(self, layer):
+        if self.name not in layer.arrays:
+            raise AttributeError(f"a cell {layer.cell.name!r} has no {self.name}")
+        return layer.arrays[self.name]
+
     def __get__(self, layer, owner=None):
         if layer is None:
             return self
-        if self.name not in layer.arrays:
-            raise AttributeError(f"a cell {layer.cell.name!r} has no {self.name}")
-        view = layer.arrays[self.name].view()
+        view = self._array(layer).view()
         view.flags.writeable = False
         return view
 
     def __set__(self, layer, value):
-        if self.name not in layer.arrays:
-            raise AttributeError(f"a cell {layer.cell.name!r} has no {self.name}")
-        target = layer.arrays[self.name]
+        target = self._array(layer)
         value = as_numbers(value, self.name)
         if value.shape != target.shape:
             raise ValueError(f"{self.name} must have shape {target.shape}, got {value.shape}")
