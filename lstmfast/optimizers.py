@@ -53,8 +53,8 @@ class Optimizer:
             network.parameters[: network.n_dense], network.gradients, network.n_penalised, self.l1, self.l2,
             network.float64,
         )  # fmt: skip
-        if network.embedding is not None:
-            squared_norm += float(np.square(network.embedding.row_grads, dtype=np.float64).sum())
+        for table in network.tables:
+            squared_norm += float(np.square(table.row_grads, dtype=np.float64).sum())
         return math.sqrt(squared_norm), penalty
 
     def step(self, network, learning_rate, norm):
@@ -72,19 +72,19 @@ class Optimizer:
 
         n = network.n_dense
         update(network.parameters[:n], network.gradients, self.first[:n], self.second[:n], network.n_penalised)
-        if network.embedding is not None:
-            self._update_rows(network, update)
+        for table in network.tables:
+            self._update_rows(network, table, update)
         network.parameters_changed()
 
-    def _update_rows(self, network, update):
-        """The rows of the embedding that have a gradient; the moments of the others wait (as in PyTorch's SparseAdam).
+    def _update_rows(self, network, table, update):
+        """The rows of a table that have a gradient; the moments of the others wait (as in PyTorch's SparseAdam).
         They are not penalised: that would touch every row."""
-        rows, gradients = network.embedding.rows, network.embedding.row_grads
-        tables = [network.embedding_rows(flat) for flat in (network.parameters, self.first, self.second)]
-        values, first, second = (table[rows] for table in tables)
+        rows, gradients = table.rows, table.row_grads
+        arrays = [network.rows_of(table, flat) for flat in (network.parameters, self.first, self.second)]
+        values, first, second = (array[rows] for array in arrays)
         update(values.reshape(-1), gradients.reshape(-1), first.reshape(-1), second.reshape(-1), 0)
-        for table, changed in zip(tables, (values, first, second), strict=True):
-            table[rows] = changed
+        for array, changed in zip(arrays, (values, first, second), strict=True):
+            array[rows] = changed
 
 
 def scheduled_rate(schedule, initial, step, total):

@@ -4,29 +4,61 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def progress_reporter(verbose, n_epochs):
-    """Yields a function (history, learning_rate) to call after each epoch."""
+def progress_reporter(verbose, n_epochs, n_batches):
+    """Yields a `Progress` of n_epochs of about n_batches each."""
     if verbose == 1:
+        with _Bar(n_epochs, n_batches) as bar:
+            yield bar
+    elif verbose:
+        yield _Lines(n_epochs)
+    else:
+        yield Progress()
+
+
+class Progress:
+    """Is told of each batch and each epoch; this one says nothing."""
+
+    def batch(self):
+        """A batch is done."""
+
+    def epoch(self, history, learning_rate):
+        """An epoch is done."""
+
+
+class _Lines(Progress):
+    def __init__(self, n_epochs):
+        self.n_epochs = n_epochs
+
+    def epoch(self, history, learning_rate):
+        figures = ", ".join(f"{name} {value}" for name, value in _figures(history).items())
+        number = len(history.loss_curve)
+        print(f"epoch {number}/{self.n_epochs}: {figures}, learning rate {learning_rate:.2g}", flush=True)
+
+
+class _Bar(Progress):
+    """tqdm's bar. It moves within epochs too, which may take minutes; tqdm redraws it at most ten times a second."""
+
+    def __init__(self, n_epochs, n_batches):
         from tqdm.auto import tqdm
 
-        with tqdm(total=n_epochs, unit="epoch") as bar:
+        # Epochs as floats: how many batches an epoch has is not always known before.
+        layout = "{l_bar}{bar}| {n:.4g}/{total} epochs [{elapsed}<{remaining}{postfix}]"
+        self.bar, self.n_batches, self.done = tqdm(total=n_epochs, unit="epoch", bar_format=layout), n_batches, 0
 
-            def advance(history, learning_rate):
-                bar.set_postfix(_figures(history), refresh=False)  # update draws, at most ten times a second
-                bar.update()
+    def __enter__(self):
+        return self
 
-            yield advance
-    elif verbose:
+    def __exit__(self, *error):
+        self.bar.close()
 
-        def print_line(history, learning_rate):
-            figures = ", ".join(f"{name} {value}" for name, value in _figures(history).items())
-            print(
-                f"epoch {len(history.loss_curve)}/{n_epochs}: {figures}, learning rate {learning_rate:.2g}", flush=True
-            )
+    def batch(self):
+        ahead = 1 - 1e-9 - (self.bar.n - self.done)  # never into the next epoch
+        self.bar.update(min(1 / self.n_batches, max(ahead, 0)))
 
-        yield print_line
-    else:
-        yield lambda history, learning_rate: None
+    def epoch(self, history, learning_rate):
+        self.done += 1
+        self.bar.set_postfix(_figures(history), refresh=False)
+        self.bar.update(self.done - self.bar.n)
 
 
 def _figures(history):

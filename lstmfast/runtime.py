@@ -61,7 +61,7 @@ def load(path, precision="float32", n_jobs=1):
         kind = _DECISIONS[metadata["estimator"]]
         decision = kind(*[decode(fitted[name]) for name in kind.fields])
         decision.check()
-        network = rebuild_network(metadata["network"], arrays)
+        network = rebuild_network(Network, metadata["network"], arrays)
         if network.dense[-1].output_size != decision.n_outputs:
             raise ValueError("the network does not have the outputs of the estimator")
         n_steps = fitted["n_features_in_"] if fitted["_input_kind"] == "2d" else None

@@ -4,7 +4,6 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from .network import Network
 from .persistence import ModelFormatError
 
 
@@ -23,13 +22,13 @@ def check_fields(fields, needed, optional=()):
         raise ValueError(f"expected {sorted(needed)}, got {sorted(fields)}")
 
 
-def rebuild_network(config, arrays):
+def rebuild_network(network_class, config, arrays):
     """The network that a file describes, with its weights."""
     # A file must not make us allocate what it does not hold: count before building.
     n_values = sum(array.size for array in arrays.values())
-    if Network.count_parameters(**config) != n_values:
+    if network_class.count_parameters(**config) != n_values:
         raise ValueError(f"{n_values} weights do not make the network that is described, {config}")
-    network = Network(**config)
+    network = network_class(**config)
     targets = network.named_parameters()
     if targets.keys() != arrays.keys():
         raise ValueError(f"weights must be named {sorted(targets)}, got {sorted(arrays)}")

@@ -48,7 +48,6 @@ class Options:
 
     learning_rate: str
     learning_rate_init: float
-    batch_size: int
     max_iter: int
     tol: float
     n_iter_no_change: int
@@ -85,24 +84,22 @@ class Trainer:
         self.workspace, self.threads = Workspace(), ThreadChoice(options.n_threads)
         self.rate_divisor = 1.0
 
-    def run(self, sequences, targets, weights):
+    def run(self, examples):
         """Train until something says stop; sets `history.stop_reason`.
 
-        targets (n, ...) and weights (n,) belong to the sequences, or as StepValues to their steps; of the weights only
-        their ratios count. The network
-        is usable after every way out, by an exception too: parameters are whole after each batch, and finite.
+        examples : Examples, or what has its `n_batches` and `batches`
+
+        The network is usable after every way out, by an exception too: parameters are whole after each batch, and
+        finite.
         """
         options, history, network = self.options, self.history, self.network
-        # Mean 1 over all sequences, so that a batch of light ones takes a smaller step than a batch of heavy ones.
-        weights = (weights / weights.mean()).astype(network.dtype)
-        n_batches = -(-len(sequences) // options.batch_size)
-        self.started, self.total_steps, self.step = time.perf_counter(), options.max_iter * n_batches, 0
+        self.started, self.total_steps, self.step = time.perf_counter(), options.max_iter * examples.n_batches, 0
         best, best_parameters, stale, history.stop_reason = -np.inf, None, 0, None
-        self.sound, self.sound_rows = network.parameters[: network.n_dense].copy(), None
+        self.sound, self.sound_rows = network.parameters[: network.n_dense].copy(), []
         try:
-            with progress_reporter(options.verbose, options.max_iter) as progress:
+            with progress_reporter(options.verbose, options.max_iter, examples.n_batches) as progress:
                 for epoch in range(options.max_iter):
-                    if not self._epoch(sequences, targets, weights):
+                    if not self._epoch(examples, progress):
                         history.stop_reason = "diverged"
                         break
                     quality = -history.loss_curve[-1]
@@ -115,7 +112,7 @@ class Trainer:
                         best = quality
                         if options.early_stopping:
                             best_parameters = network.parameters.copy()
-                    progress(history, self._rate())
+                    progress.epoch(history, self._rate())
                     if self._should_stop(epoch, stale):
                         break
                     if stale >= options.n_iter_no_change:  # "adaptive": go on, more slowly
@@ -132,61 +129,53 @@ class Trainer:
             network.parameters_changed()
 
     def _remember(self):
-        """Keep the parameters, now known to have a finite loss; of an embedding the rows that are about to change."""
+        """Keep the parameters, now known to have a finite loss; of tables the rows that are about to change."""
         network = self.network
         self.sound[...] = network.parameters[: network.n_dense]
-        if network.embedding is not None:
-            rows = network.embedding.rows
-            self.sound_rows = rows, network.embedding.arrays["weight"][rows]
+        self.sound_rows = [(table, table.rows, table.arrays["weight"][table.rows]) for table in network.tables]
 
     def _go_back(self):
-        network = self.network
-        network.parameters[: network.n_dense] = self.sound
-        if self.sound_rows is not None:
-            rows, values = self.sound_rows
-            network.embedding.arrays["weight"][rows] = values
+        self.network.parameters[: self.network.n_dense] = self.sound
+        for table, rows, values in self.sound_rows:
+            table.arrays["weight"][rows] = values
 
     def _rate(self):
         options = self.options
         rate = scheduled_rate(options.learning_rate, options.learning_rate_init, self.step, self.total_steps)
         return rate / self.rate_divisor
 
-    def _epoch(self, sequences, targets, weights):
+    def _epoch(self, examples, progress):
         """One pass over the data, cut short by max_time; False if it diverged."""
         options, history = self.options, self.history
-        n = len(sequences)
-        order = self.rng.permutation(n) if options.shuffle else np.arange(n)
-        total_loss = total_norm = 0.0
-        n_seen = n_batches = 0
-        for start in range(0, n, options.batch_size):
-            rows = order[start : start + options.batch_size]
-            shares = weights[rows]
-            loss, norm, penalty = self._batch(sequences, rows, targets[rows], shares / len(shares))
+        total_loss = total_norm = seen = 0.0
+        n_batches = 0
+        for batch in examples.batches(self.rng if options.shuffle else None):
+            loss, norm, penalty = self._batch(batch)
             if not np.isfinite(norm + loss + penalty):
                 return False
-            total_loss += (loss + penalty) * len(rows)
+            total_loss += (loss + penalty) * batch.share
             total_norm += norm
-            n_seen, n_batches, self.step = n_seen + len(rows), n_batches + 1, self.step + 1
+            seen, n_batches, self.step = seen + batch.share, n_batches + 1, self.step + 1
+            progress.batch()
             if options.max_time is not None and time.perf_counter() - self.started >= options.max_time:
                 history.stop_reason = "max_time"
                 break
         if not np.isfinite(self.network.parameters).all():
             return False
-        history.loss_curve.append(total_loss / n_seen)
+        history.loss_curve.append(total_loss / seen)
         history.grad_norm_curve.append(total_norm / n_batches)
         return True
 
-    def _batch(self, sequences, rows, targets, weights):
+    def _batch(self, batch):
         """Gradient and update; the parameters stay as they were if the gradient is not finite."""
         options, network = self.options, self.network
         masks = None
         if options.dropout > 0 or options.recurrent_dropout > 0:
-            masks = network.draw_masks(self.rng, len(rows), options.dropout, options.recurrent_dropout)
-        work = int((sequences.offsets[rows + 1] - sequences.offsets[rows]).sum())
-        with self.threads.measure(work) as n_threads:
+            masks = network.draw_masks(self.rng, len(batch.rows), options.dropout, options.recurrent_dropout)
+        with self.threads.measure(batch.n_steps) as n_threads:
             loss = network.loss_and_gradient(
-                sequences, rows, self.loss, targets, weights, masks=masks, workspace=self.workspace,
-                n_threads=n_threads,
+                batch.sequences, batch.rows, self.loss, batch.targets, batch.weights, masks=masks, state=batch.state,
+                workspace=self.workspace, n_threads=n_threads,
             )  # fmt: skip
         norm, penalty = self.optimizer.penalise(network)
         if np.isfinite(norm + loss + penalty):

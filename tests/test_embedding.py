@@ -60,8 +60,8 @@ def test_gradient_is_the_sum_over_a_tokens_places():
 @pytest.mark.parametrize("options", [{}, {"bidirectional": True, "pooling": "mean"}, {"hidden_layer_sizes": (4, 3)},
                                      {"cell": "gru", "pooling": "max"}], ids=str)  # fmt: skip
 def test_gradients_agree_with_finite_differences(data, options, monkeypatch):
-    monkeypatch.setattr("lstmfast.network.GROUP_BYTES", 1)
-    monkeypatch.setattr("lstmfast.network.MIN_GROUP_SEQUENCES", 3)  # several groups: their gradients add up
+    monkeypatch.setattr("lstmfast.stack.GROUP_BYTES", 1)
+    monkeypatch.setattr("lstmfast.stack.MIN_GROUP_SEQUENCES", 3)  # several groups: their gradients add up
     net, (X, y) = network(**options), data
     sequences, rows = check_tokens(X), np.arange(7)
     weights = np.full(7, 1 / 7)

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import reference
 
-from lstmfast import _core, losses, network
-from lstmfast.network import ForwardPass, Network
+from lstmfast import _core, losses, network, stack
+from lstmfast.network import Network
 from lstmfast.optimizers import Optimizer
 from lstmfast.sequences import check_sequences
 from lstmfast.workspace import Workspace
@@ -247,8 +247,8 @@ def test_weights_of_sequences(loss):
 
 @pytest.mark.parametrize("pooling", network.POOLINGS)
 def test_everything_at_once_in_several_groups(monkeypatch, pooling):
-    monkeypatch.setattr(network, "GROUP_BYTES", 1)
-    monkeypatch.setattr(network, "MIN_GROUP_SEQUENCES", 3)
+    monkeypatch.setattr(stack, "GROUP_BYTES", 1)
+    monkeypatch.setattr(stack, "MIN_GROUP_SEQUENCES", 3)
     case = Case(
         hidden=(9, 5), dense=(7, 6), bidirectional=True, pooling=pooling, dropout=0.2, recurrent_dropout=0.2, alpha=0.1,
         l1_ratio=0.5, weighted=True, loss="sigmoid", lengths=(3, 1, 7, 7, 2, 5, 4, 1, 6, 3), seed=4,
@@ -261,9 +261,9 @@ def test_everything_at_once_in_several_groups(monkeypatch, pooling):
 
 
 def test_groups_are_large_enough_for_whole_tiles_and_small_enough_for_the_cache():
-    net = Network(3, (4,), 2)
-    assert net._group_size(10) >= 1000
-    assert net._group_size(100_000) == network.MIN_GROUP_SEQUENCES
+    layers = Network(3, (4,), 2).stack
+    assert layers.group_size(10) >= 1000
+    assert layers.group_size(100_000) == stack.MIN_GROUP_SEQUENCES
 
 
 # ---- gradient of x --------------------------------------------------------------------------------------------------
@@ -275,11 +275,15 @@ def test_gradient_of_x(dropout, pooling):
     lengths = np.array(case.lengths)
     order = np.argsort(-lengths, kind="stable")
     masks = case.masks.take(order) if case.masks else case.network.no_masks()
-    record, workspace = ForwardPass(_core.Batch(lengths[order]), masks), Workspace()
-    first = case.sequences.offsets[case.rows[order]]
-    z = case.network._forward(record, case.sequences.steps, first, True, workspace, 1)
-    _, dz = LOSSES[case.loss][0].value_and_gradient(z, case.targets[order], case.weights[order])
-    dx = case.network._backward(record, dz, workspace, 1, input_gradient=True)
+    net, workspace = case.network, Workspace()
+    record = net.stack.forward(
+        _core.Batch(lengths[order]), case.sequences.steps, x_first=case.sequences.offsets[case.rows[order]], masks=masks,
+        training=True, all_steps=pooling != "last", workspace=workspace,
+    )  # fmt: skip
+    z, max_at = net._pool(record)
+    loss = LOSSES[case.loss][0]
+    _, dz = net._head_loss(record.batch, z, loss, case.targets[order], case.weights[order], masks.dense, 1)
+    dx, _ = net.stack.backward(record, **net._pool_backward(record, dz, max_at, workspace), input_gradient=True)
     expected = np.concatenate([case.reference_results()[2][s] for s in order])
     np.testing.assert_allclose(dx, expected, rtol=0, atol=REFERENCE_RTOL * np.abs(expected).max())
 

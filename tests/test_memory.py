@@ -5,7 +5,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from lstmfast import LSTMClassifier, network, runtime
+from lstmfast import LSTMClassifier, network, runtime, stack
 
 FEATURES, UNITS, STEPS = 3, 16, 20
 
@@ -43,7 +43,7 @@ def test_predict_works_in_a_workspace_that_does_not_grow(model, tmp_path, serve)
 
 
 def test_fit_works_in_a_workspace_that_does_not_grow_with_the_batch(monkeypatch):
-    monkeypatch.setattr(network, "GROUP_BYTES", 1 << 20)
+    monkeypatch.setattr(stack, "GROUP_BYTES", 1 << 20)
     X = np.random.default_rng(0).normal(size=(2048, STEPS, FEATURES)).astype(np.float32)
     y = np.arange(len(X)) % 2
 
@@ -53,5 +53,5 @@ def test_fit_works_in_a_workspace_that_does_not_grow_with_the_batch(monkeypatch)
     states = 4 * 6 * UNITS * STEPS  # of a sequence, kept for the backward pass
     few, _ = peak(fit(512))
     many, _ = peak(fit(2048))
-    assert 512 * states > 2 * network.GROUP_BYTES  # already 512 are more than one group
+    assert 512 * states > 2 * stack.GROUP_BYTES  # already 512 are more than one group
     assert many - few < (2048 - 512) * states / 4

@@ -39,8 +39,8 @@ def flat(model, X):
     ids=str,
 )  # fmt: skip
 def test_gradients_agree_with_finite_differences(options, monkeypatch):
-    monkeypatch.setattr("lstmfast.network.GROUP_BYTES", 1)
-    monkeypatch.setattr("lstmfast.network.MIN_GROUP_SEQUENCES", 3)
+    monkeypatch.setattr("lstmfast.stack.GROUP_BYTES", 1)
+    monkeypatch.setattr("lstmfast.stack.MIN_GROUP_SEQUENCES", 3)
     rng = np.random.default_rng(0)
     sequences = check_sequences([rng.normal(size=(t, 2)) for t in (3, 1, 5, 2, 4, 4)], dtype="float64")
     net = Network(**{"n_features": 2, "hidden_layer_sizes": (4,), "n_outputs": 3, "pooling": "steps",

@@ -11,22 +11,22 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import ShuffleSplit
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import check_consistent_length, check_is_fitted
+from sklearn.utils.validation import check_is_fitted
 
 from .._core import ACTIVATIONS, CELLS, RECURRENT_ACTIVATIONS
 from ..config import effective_n_threads
 from ..layers.parameters import check_dtype, check_size
 from ..network import POOLINGS, Network
 from ..optimizers import SCHEDULES, SOLVERS, Optimizer
-from ..sequences import as_numbers, check_finite, check_sequences, check_tokens
+from ..sequences import as_numbers, check_finite
 from ..training import History, Options, Trainer
-from .saving import check_fields, save
+from .saving import save
 
 _OPTIMIZER_ARGUMENTS = (
     "solver", "alpha", "l1_ratio", "clip_norm", "momentum", "nesterovs_momentum", "beta_1", "beta_2", "epsilon",
 )  # fmt: skip
 _TRAINING_ARGUMENTS = (
-    "learning_rate", "learning_rate_init", "batch_size", "max_iter", "tol", "n_iter_no_change", "shuffle", "max_time",
+    "learning_rate", "learning_rate_init", "max_iter", "tol", "n_iter_no_change", "shuffle", "max_time",
     "dropout", "recurrent_dropout", "verbose", "early_stopping",
 )  # fmt: skip
 
@@ -40,12 +40,16 @@ _COUNT = Interval(Integral, 1, None, closed="left")
 
 
 class RecurrentEstimator(BaseEstimator):
-    """Base of the estimators. A subclass says what its targets are:
+    """Base of the estimators: their shared arguments, and the way from prepared data to a fitted network.
 
-    - ``_check_targets(y, reset)``: y -> targets (n, ...) for the loss; with reset, sets what it learns (``classes_``).
-    - ``_make_loss()``, ``_validation_score(outputs, targets)``
-    - ``_decision_class``: from `lstmfast.decisions`, made of what the estimator learned of its targets
+    A subclass says
+
+    - ``_network_class``, and by ``_network_config`` how to build it,
+    - ``_make_loss()``,
+    - ``_fitted()`` and ``_restore_fitted(fields, network)``: what a file holds besides arguments, network and history.
     """
+
+    _network_class = Network
 
     _parameter_constraints: ClassVar = {
         "hidden_layer_sizes": ["array-like", Integral],
@@ -134,33 +138,6 @@ class RecurrentEstimator(BaseEstimator):
 
     # ---- fitting ----
 
-    def fit(self, X, y, sample_weight=None, *, X_val=None, y_val=None):
-        """Train on sequences X and their targets y.
-
-        Parameters
-        ----------
-        X : sequences
-            ndarray of shape (n, T, F); or a list of arrays of shape (T_i, F), or (T_i,) with one feature; or anything
-            two-dimensional of shape (n, T): n univariate series.
-        y : array-like of shape (n,) or (n, n_outputs)
-            Targets.
-        sample_weight : array-like of shape (n,), default=None
-            Weights of the sequences; not negative, not all 0.
-        X_val, y_val : as X and y, default=None
-            Validation data. Scored after each epoch; with `early_stopping` they decide when to stop.
-
-        Returns
-        -------
-        self : object
-            Fitted estimator. If fit raises an error, the estimator is as it was before.
-
-        Raises
-        ------
-        ValueError, TypeError
-            If an argument is out of range, or X, y or the weights are not as described; the message says what is wrong.
-        """
-        return self._change(lambda draft: draft._fit(X, y, sample_weight, X_val, y_val))
-
     def _change(self, action):
         """Run an action on a copy, and take over what it did: an error in it leaves this estimator untouched.
 
@@ -182,62 +159,6 @@ class RecurrentEstimator(BaseEstimator):
                 stacklevel=3,
             )
         return self
-
-    def _fit(self, X, y, sample_weight, X_val, y_val):
-        going_on = self.warm_start and hasattr(self, "_network")
-        sequences, targets, weights = self._check_data(
-            X, y, sample_weight, reset=True, going_on=going_on, same_targets=going_on
-        )
-        random_state = check_random_state(self.random_state)
-        rng = _generator(random_state)
-        validation = self._check_validation(X_val, y_val)
-        if self.early_stopping and validation is None:
-            held_out = self._hold_out(targets, len(sequences), random_state)
-            validation = sequences.take(held_out), targets[held_out]
-            sequences, targets, weights = sequences.take(~held_out), targets[~held_out], weights[~held_out]
-            if not weights.any():
-                raise ValueError("sample_weight is zero for every sequence that early_stopping leaves for training")
-        network = self._copy_network(sequences) if going_on else self._new_network(sequences, targets, weights, rng)
-        self._train(network, sequences, targets, weights, rng, History(), self.max_iter, validation, going_on)
-
-    def _partial_fit(self, X, y, sample_weight, *, targets_known):
-        going_on = hasattr(self, "_network")
-        sequences, targets, weights = self._check_data(
-            X, y, sample_weight, reset=not going_on, going_on=going_on, same_targets=going_on or targets_known
-        )
-        if going_on:
-            rng, network, history = self._rng, self._copy_network(sequences), self._history.copy()
-        else:
-            rng, history = _generator(check_random_state(self.random_state)), History()
-            network = self._new_network(sequences, targets, weights, rng)
-        self._train(network, sequences, targets, weights, rng, history, 1, None, going_on)
-
-    def _check_data(self, X, y, sample_weight, *, reset, going_on, same_targets):
-        """Everything that can be wrong with arguments and data, before anything costly is done."""
-        self._check_arguments()
-        if y is None:
-            raise ValueError(f"This {type(self).__name__} estimator requires y to be passed, but the target y is None.")
-        if going_on:
-            self._n_tokens = self._network.config["n_tokens"]
-        else:
-            self._n_tokens = None if self.embedding_weights is None else len(self.embedding_weights)
-        sequences = self._check_sequences(X, reset)
-        if self.embedding_dim is not None and self._n_tokens is None:
-            self._n_tokens = int(sequences.steps.max()) + 1
-        targets = self._pair_targets(sequences, y, reset=not same_targets)
-        return sequences, targets, self._check_weights(sample_weight, targets)
-
-    def _pair_targets(self, sequences, y, reset):
-        """Targets as the loss takes them, one for each sequence."""
-        targets = self._check_targets(y, reset=reset)
-        check_consistent_length(sequences, targets)
-        return targets
-
-    def _check_sequences(self, X, reset):
-        """X for training; `_n_tokens` tokens are known, or None: as many as there are."""
-        if self.embedding_dim is None:
-            return check_sequences(X, dtype=np.dtype(self.dtype), estimator=self, reset=reset)
-        return check_tokens(X, estimator=self, reset=reset, n_tokens=self._n_tokens)
 
     def _check_arguments(self):
         self._validate_params()
@@ -273,19 +194,6 @@ class RecurrentEstimator(BaseEstimator):
     def _callbacks(self):
         return [] if self.callbacks is None else [self.callbacks] if callable(self.callbacks) else list(self.callbacks)
 
-    def _check_weights(self, sample_weight, targets):
-        return check_weights(
-            np.ones(len(targets)) if sample_weight is None else sample_weight, "sample_weight", targets
-        )
-
-    def _check_validation(self, X_val, y_val):
-        if (X_val is None) != (y_val is None):
-            raise ValueError("X_val and y_val go together; only one of them was given")
-        if X_val is None:
-            return None
-        sequences = self._check_sequences(X_val, False)
-        return sequences, self._pair_targets(sequences, y_val, reset=False)
-
     def _hold_out(self, targets, n, random_state):
         """A mask of the n sequences that has those kept for validation."""
         size = int(np.ceil(self.validation_fraction * n))
@@ -302,29 +210,23 @@ class RecurrentEstimator(BaseEstimator):
     def _splitter(self, targets, size, random_state):
         return ShuffleSplit(1, test_size=size, random_state=random_state)
 
-    def _network_config(self, sequences):
+    def _network_config(self):
+        """Arguments of the network that every kind has."""
         hidden, dense = self._layer_sizes()
         return {
-            "n_features": self.embedding_dim or sequences.n_features, "n_tokens": self._n_tokens,
-            "hidden_layer_sizes": list(hidden), "dense_layer_sizes": list(dense), "n_outputs": self._decision.n_outputs,
-            "bidirectional": bool(self.bidirectional), "pooling": self.pooling, "dtype": check_dtype(self.dtype).name,
-            "cell": self.cell, "activation": self.activation,
-            "recurrent_activation": self.recurrent_activation,
+            "hidden_layer_sizes": list(hidden), "dense_layer_sizes": list(dense),
+            "bidirectional": bool(self.bidirectional), "dtype": check_dtype(self.dtype).name, "cell": self.cell,
+            "activation": self.activation, "recurrent_activation": self.recurrent_activation,
         }  # fmt: skip
 
-    def _new_network(self, sequences, targets, weights, rng):
-        network = Network(**self._network_config(sequences))
+    def _new_network(self, config, rng):
+        network = self._network_class(**config)
         network.initialize(rng)
-        if self.embedding_weights is not None:
-            network.embedding.weight = self.embedding_weights
-        bias = self._make_loss().initial_bias(targets, weights)
-        if bias is not None:
-            network.dense[-1].bias = bias
         return network
 
-    def _copy_network(self, sequences):
+    def _copy_network(self, asked):
         """This estimator's network, to be trained further without touching the original."""
-        asked, there = self._network_config(sequences), self._network.config
+        there = self._network.config
         for name, value in asked.items():
             if name not in ("dtype", "n_outputs") and value != there[name]:
                 raise ValueError(
@@ -333,30 +235,21 @@ class RecurrentEstimator(BaseEstimator):
                 )
         return self._network.copy(asked["dtype"])
 
-    def _train(self, network, sequences, targets, weights, rng, history, max_iter, validation, going_on):
+    def _train(self, network, examples, rng, history, max_iter, validation_score, going_on):
         optimizer = Optimizer(network, **{name: getattr(self, name) for name in _OPTIMIZER_ARGUMENTS})
         if going_on:
             optimizer.go_on_from(self._optimizer)
         options = Options(
             **{name: getattr(self, name) for name in _TRAINING_ARGUMENTS}
-            | {"max_iter": max_iter, "early_stopping": self.early_stopping and validation is not None},
+            | {"max_iter": max_iter, "early_stopping": self.early_stopping and validation_score is not None},
             callbacks=self._callbacks(), n_threads=effective_n_threads(self.n_jobs),
         )  # fmt: skip
-
-        def validation_score():
-            return self._validation_score(self._validation_outputs(network, validation[0]), validation[1])
-
-        trainer = Trainer(
-            network, optimizer, self._make_loss(), options, rng, history, validation_score if validation else None
-        )
+        trainer = Trainer(network, optimizer, self._make_loss(), options, rng, history, validation_score)
         self._network, self._optimizer, self._rng, self._history = network, optimizer, rng, history
         try:
-            trainer.run(sequences, targets, weights)
+            trainer.run(examples)
         finally:
             self._set_attributes()
-
-    def _validation_outputs(self, network, sequences):
-        return network.outputs(sequences, n_threads=effective_n_threads(self.n_jobs))
 
     def _set_attributes(self):
         history, network = self._history, self._network
@@ -372,28 +265,10 @@ class RecurrentEstimator(BaseEstimator):
 
     def _restore(self, fitted, network, history):
         """Become the fitted estimator that a file describes; an error where its parts are not what they should be."""
-        check_fields(fitted, ("n_features_in_", "_input_kind", *self._decision_class.fields), ("feature_names_in_",))
-        for name, value in fitted.items():
-            setattr(self, name, value)
-        if self._input_kind not in ("2d", "sequences"):
-            raise ValueError(f"unknown kind of X, {self._input_kind!r}")
-        check_size(self.n_features_in_, "n_features_in_")
-        n_features = 1 if self._input_kind == "2d" else self.n_features_in_
-        if network.embedding is not None and n_features == 1:
-            n_features = self.embedding_dim
-        if network.config["n_features"] != n_features:
-            raise ValueError("the network does not have the features of the estimator")
-        names = fitted.get("feature_names_in_")
-        if names is not None and (
-            np.shape(names) != (self.n_features_in_,) or not all(isinstance(n, str) for n in names)
-        ):
-            raise ValueError("feature_names_in_ must be one string a feature")
-        self._decision.check()
-        if network.dense[-1].output_size != self._decision.n_outputs:
-            raise ValueError("the network does not have the outputs of the estimator")
+        self._restore_fitted(fitted, network)
         self._network, self._history = network, History.from_lists(history)
         self._optimizer = Optimizer(network, **{name: getattr(self, name) for name in _OPTIMIZER_ARGUMENTS})
-        self._rng = _generator(check_random_state(self.random_state))
+        self._rng = generator(check_random_state(self.random_state))
         self._set_attributes()
 
     # ---- using a fitted estimator ----
@@ -403,87 +278,8 @@ class RecurrentEstimator(BaseEstimator):
         check_is_fitted(self, "_network")
         return [*self._network.layers, *self._network.dense]
 
-    @property
-    def _decision(self):
-        return self._decision_class(*[getattr(self, name) for name in self._decision_class.fields])
-
-    @property
-    def _n_features_out(self):
-        return self._network.dense[-1].input_size
-
     def __sklearn_is_fitted__(self):
         return hasattr(self, "_network")
-
-    def _check_fitted_input(self, X):
-        check_is_fitted(self)
-        n_tokens = self._network.config["n_tokens"]
-        if n_tokens is not None:
-            return check_tokens(X, estimator=self, reset=False, n_tokens=n_tokens)
-        return check_sequences(X, dtype=self._network.dtype, estimator=self, reset=False)
-
-    def _outputs(self, X, hidden=False):
-        sequences = self._check_fitted_input(X)
-        return self._network.outputs(sequences, hidden=hidden, n_threads=effective_n_threads(self.n_jobs))
-
-    def transform(self, X):
-        """What the output layer sees of each sequence: features for another model.
-
-        Parameters
-        ----------
-        X : sequences
-            As in `fit`.
-
-        Returns
-        -------
-        features : ndarray of shape (n, d)
-            The last dense layer's outputs, or the pooled recurrent ones if there is none.
-        """
-        return self._outputs(X, hidden=True)
-
-    def predict_steps(self, X):
-        """Output after every step: for a decision before the sequence ends.
-
-        Parameters
-        ----------
-        X : sequences
-            As in `fit`.
-
-        Returns
-        -------
-        y : ndarray of shape (n, T, n_outputs), or for a list a list of arrays (T_i, n_outputs)
-            Probabilities of a classifier, values of a regressor; the last step's is what the whole sequence gets.
-
-        Raises
-        ------
-        ValueError
-            If the estimator is bidirectional.
-        """
-        sequences = self._check_fitted_input(X)
-        n_threads = effective_n_threads(self.n_jobs)
-        return sequences.group(self._network.step_outputs(sequences, self._decision.activation, n_threads))
-
-    def stream(self, n=1):
-        """n live sequences on these weights, advanced a step at a time.
-
-        Parameters
-        ----------
-        n : int, default=1
-            Number of sequences.
-
-        Returns
-        -------
-        stream : lstmfast._core.Stream
-            ``stream.step(x)`` takes x of shape (F,) or (n, F) and returns the output after this step, as
-            `predict_steps` does; ``stream.step(x, out=y)`` allocates nothing. ``stream.state`` can be read and
-            assigned; ``stream.reset(rows)`` starts sequences anew; ``stream.copy()`` gives an independent twin.
-
-        Raises
-        ------
-        ValueError
-            If the estimator is bidirectional.
-        """
-        check_is_fitted(self)
-        return self._network.stream(n, self._decision.activation, effective_n_threads(self.n_jobs))
 
     def save(self, path):
         """Write the fitted estimator to a file that `lstmfast.load` reads; nothing in it is ever executed.
@@ -505,34 +301,7 @@ class RecurrentEstimator(BaseEstimator):
         check_is_fitted(self)
         save(self, path)
 
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.input_tags.three_d_array = True
-        return tags
 
-
-def check_weights(weights, name, targets):
-    """weights as float64, one for each target; ValueError if they are not finite, not negative and not all 0.
-
-    Only their ratios count. The largest becomes 1, so that no sum of them overflows or vanishes.
-    """
-    n = len(targets)
-    if isinstance(weights, np.ma.MaskedArray):
-        raise ValueError(f"{name} must not be a masked array; set the weight of what shall not count to 0")
-    weights = np.asarray(weights)
-    if weights.dtype.kind not in "fiub" or weights.shape != (n,):
-        raise ValueError(
-            f"{name} must be numbers of shape ({n},), one a sequence, got shape {weights.shape} of {weights.dtype}"
-        )
-    weights = weights.astype(np.float64)
-    good = np.isfinite(weights) & (weights >= 0)
-    if not good.all():
-        index = int(np.argmin(good))
-        raise ValueError(f"{name} must be finite and not negative, got {weights[index]} at index {index}")
-    if not weights.any():
-        raise ValueError(f"{name} is zero for every sequence; at least one must be positive")
-    return weights / weights.max()
-
-
-def _generator(random_state):
+def generator(random_state):
+    """A numpy Generator that a RandomState seeds."""
     return np.random.default_rng(random_state.randint(2**31 - 1, size=4))

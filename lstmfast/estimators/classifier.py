@@ -10,12 +10,12 @@ from sklearn.utils.validation import check_array, column_or_1d
 
 from ..decisions import Labels
 from ..losses import SigmoidCrossEntropy, SoftmaxCrossEntropy
-from .base import RecurrentEstimator, check_weights
 from .sharing import shares_parameters
+from .supervised import SupervisedEstimator, check_weights
 
 
 @shares_parameters
-class LSTMClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin, RecurrentEstimator):
+class LSTMClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin, SupervisedEstimator):
     """Classify sequences with an LSTM network.
 
     Recurrent layers (Hochreiter & Schmidhuber 1997, with the forget gate of Gers, Schmidhuber & Cummins 2000), pooling
@@ -50,7 +50,7 @@ class LSTMClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classifi
     array(['fall'], dtype='<U4')
     """
 
-    _parameter_constraints = RecurrentEstimator._parameter_constraints | {
+    _parameter_constraints = SupervisedEstimator._parameter_constraints | {
         "class_weight": [dict, "array-like", str, None]
     }
 

@@ -18,11 +18,10 @@ def save(estimator, path):
     if not isinstance(parameters["random_state"], Integral | None):
         parameters["random_state"] = None
     network, history = estimator._network, estimator._history
-    fitted = ("n_features_in_", "feature_names_in_", "_input_kind", *estimator._decision_class.fields)
     metadata = {
         "estimator": type(estimator).__name__,
         "parameters": {name: encode(value) for name, value in parameters.items()},
-        "fitted": {name: encode(getattr(estimator, name)) for name in fitted if hasattr(estimator, name)},
+        "fitted": {name: encode(value) for name, value in estimator._fitted().items()},
         "history": {name: getattr(history, name) for name in _HISTORY},
         "network": network.config,
     }
@@ -71,7 +70,7 @@ def _rebuild(metadata, arrays):
     cls = getattr(importlib.import_module(f"{__package__}.{_CLASSES[name]}"), name)
     estimator = cls(**{key: decode(value) for key, value in metadata["parameters"].items()})
     estimator._check_arguments()
-    network = rebuild_network(metadata["network"], arrays)
+    network = rebuild_network(cls._network_class, metadata["network"], arrays)
     check_fields(metadata["history"], _HISTORY)
     fitted = {key: decode(value) for key, value in metadata["fitted"].items()}
     estimator._restore(fitted, network, metadata["history"])

@@ -6,9 +6,9 @@ from sklearn.model_selection import ShuffleSplit
 from ..config import effective_n_threads
 from ..network import NO_POOLING, Network
 from ..sequences import StepValues
-from .base import check_weights
 from .classifier import LSTMClassifier
 from .sharing import shares_parameters
+from .supervised import check_weights
 
 
 @shares_parameters(without=("pooling",))

@@ -25,7 +25,7 @@ class Embedding(Trainable):
     ----------
     weight : ndarray of shape (n_tokens, embedding_dim)
     rows, row_grads : ndarrays of shape (n,) and (n, embedding_dim)
-        Gradient of the last `backward`: the rows, ascending, and what belongs to each.
+        Gradient: the rows, ascending, and what belongs to each; `backward` adds to it.
 
     Examples
     --------
@@ -48,7 +48,7 @@ class Embedding(Trainable):
     def __init__(self, n_tokens, embedding_dim, *, dtype="float32", random_state=None):
         self.n_tokens = check_size(n_tokens, "n_tokens")
         self.embedding_dim = check_size(embedding_dim, "embedding_dim")
-        super().__init__({"weight": (self.n_tokens, self.embedding_dim)}, check_dtype(dtype), dense_grads=False)
+        super().__init__({"weight": (self.n_tokens, self.embedding_dim)}, check_dtype(dtype), by_rows=True)
         self.forget_gradient()
         if random_state is not BLANK:
             self.initialize(np.random.default_rng(random_state))
@@ -70,7 +70,8 @@ class Embedding(Trainable):
         self.row_grads = np.empty((0, self.embedding_dim), self.dtype)
 
     def backward(self, tokens, dy):
-        """Sets the gradient from tokens (n,) and that of their rows (n, embedding_dim), summed in the order given."""
+        """Adds the gradient from tokens (n,) and that of their rows (n, embedding_dim), summed in the order given."""
+        tokens, dy = np.concatenate((self.rows, tokens)), np.concatenate((self.row_grads, dy))
         order = np.argsort(tokens, kind="stable")
         rows, starts = np.unique(tokens[order], return_index=True)
         self.rows, self.row_grads = rows, np.add.reduceat(dy[order], starts, axis=0)

@@ -68,16 +68,19 @@ class Trainable:
     shapes : dict of str to tuple
         Shape of each parameter, in the order of the flat array.
     arrays, grads : dict of str to ndarray
-        Parameters and their gradients. `backward` adds to the gradients. An embedding keeps its own, by rows.
+        Parameters and their gradients. `backward` adds to the gradients.
+    by_rows : bool
+        Whether the layer keeps its gradient itself, by rows of its one parameter.
     """
 
-    def __init__(self, shapes, dtype, dense_grads=True):
+    def __init__(self, shapes, dtype, by_rows=False):
         self.shapes = shapes
         self.dtype = dtype
+        self.by_rows = by_rows
         self.packed = {}
         self.bind(
             {name: np.zeros(shape, dtype) for name, shape in shapes.items()},
-            {name: np.zeros(shape, dtype) for name, shape in shapes.items()} if dense_grads else {},
+            {} if by_rows else {name: np.zeros(shape, dtype) for name, shape in shapes.items()},
         )
 
     def bind(self, arrays, grads):

@@ -1,0 +1,102 @@
+"""Dense layers on top of the recurrent ones, and the loss of their outputs."""
+
+import numpy as np
+
+from .layers import Dense
+from .layers.initializers import BLANK
+from .layers.parameters import check_size
+
+# A loss is computed in blocks of rows with about this many outputs, which then stay in the cache from the product to
+# the gradient, and bound the memory of a large vocabulary. Fewer than MIN_ROWS would read the weights too often.
+BLOCK_OUTPUTS = 1 << 18
+MIN_ROWS = 256
+
+
+class Head:
+    """Dense layers with relu between them; the last one is linear.
+
+    Parameters
+    ----------
+    input_size : int
+    sizes : tuple of int
+        Outputs of each layer.
+    dtype : dtype
+    first_number : int
+        Their names in files are this number and those after it.
+    """
+
+    def __init__(self, input_size, sizes, dtype, first_number):
+        self.layers, self._first_number = [], first_number
+        for size in sizes:
+            self.layers.append(Dense(input_size, size, dtype=dtype, random_state=BLANK))
+            input_size = size
+
+    @staticmethod
+    def count_parameters(input_size, sizes):
+        """Number of parameters of such a head, without building it."""
+        total = 0
+        for size in sizes:
+            total += check_size(size, "each of dense_layer_sizes") * (input_size + 1)
+            input_size = size
+        return total
+
+    def parts(self):
+        """Its layers, as `FlatParameters` names them."""
+        return {str(number): layer for number, layer in enumerate(self.layers, self._first_number)}
+
+    def forward(self, z, masks=None, n_threads=1, hidden=False):
+        """(outputs, what each layer saw) for z (n, input_size); with hidden, what the last layer would see.
+
+        masks : for each layer None or (n, inputs)
+        """
+        seen = []
+        for i, layer in enumerate(self.layers):
+            if i > 0:
+                np.maximum(z, 0, out=z)
+            if hidden and i == len(self.layers) - 1:
+                break
+            if masks and masks[i] is not None:
+                z = z * masks[i]
+            seen.append(z)
+            z = layer.forward(z, n_threads)
+        return z, seen
+
+    def backward(self, seen, dz, masks=None, n_threads=1):
+        """Gradient of z; those of the parameters are added to what is there."""
+        for i in reversed(range(len(self.layers))):
+            dz = self.layers[i].backward(seen[i], dz, n_threads)
+            if masks and masks[i] is not None:
+                dz *= masks[i]
+            if i > 0:
+                dz[seen[i] <= 0] = 0
+        return dz
+
+    def loss_and_gradient(self, z, loss, targets, weights, masks, mask_rows, n_threads=1):
+        """Loss of the outputs for z, and its gradient at z; those of the parameters are added to what is there.
+
+        Parameters
+        ----------
+        z : ndarray of shape (n, input_size)
+        loss : object of `lstmfast.losses`
+        targets, weights : ndarrays of shape (n, ...) and (n,)
+        masks : list of ndarray or None
+            For each layer, a row for each sequence.
+        mask_rows : ndarray of int of shape (n,)
+            The sequence that each row of z belongs to.
+
+        Returns
+        -------
+        value : float
+        dz : ndarray of shape (n, input_size)
+        """
+        value, dz = 0.0, np.empty_like(z)
+        size = max(MIN_ROWS, BLOCK_OUTPUTS // self.layers[-1].output_size)
+        for start in range(0, len(z), size):
+            block = slice(start, start + size)
+            rows = mask_rows[block]
+            block_masks = [None if mask is None else mask[rows] for mask in masks]
+            outputs, seen = self.forward(z[block], block_masks, n_threads)
+            part, gradient = loss.value_and_gradient(outputs, targets[block], weights[block])
+            dz[block] = self.backward(seen, gradient, block_masks, n_threads)
+            value += part
+        return value, dz

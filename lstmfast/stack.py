@@ -1,0 +1,276 @@
+"""Recurrent layers one above the other, below them an embedding where steps are tokens."""
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from . import _core
+from .layers import Embedding, recurrent_layer
+from .layers.direction import parameter_shapes
+from .layers.initializers import BLANK
+from .layers.parameters import check_size
+
+# A training batch runs forward and backward in groups of sequences whose saved states (6 values a unit and step) fill
+# about this much, which bounds the memory of a fit. Smaller groups would leave the states in L2 for the backward pass,
+# but each costs five meetings of the threads: from 0.5 to 100 MB a step took the same time within 5 % (2 MB of L2 a
+# core; the shapes of benchmarks/peers), and on a busy machine, where a meeting can take a time slice, fewer win.
+GROUP_BYTES = 32 << 20
+# Weights larger than a core's cache are read anew for every step of a group, so there more sequences must share them:
+# at 512 units a step of 128 sequences took 412 ms in groups of 24, 335 in groups of 64, 293 in one.
+LARGE_WEIGHTS = 1 << 20
+LARGE_GROUP_BYTES = 256 << 20
+MIN_GROUP_SEQUENCES = 24
+
+
+@dataclass
+class Masks:
+    """Dropout masks of one batch, in the order of its sequences: 0 or 1 / (1 - rate), constant over a sequence's steps.
+
+    inputs : for each recurrent layer (n, F) or None
+    recurrent : for each recurrent layer (n_directions, n, H) or None
+    dense : for each dense layer (n, inputs) or None
+    """
+
+    inputs: list
+    recurrent: list
+    dense: list
+
+    def take(self, rows):
+        """The masks of some sequences."""
+        return Masks(
+            [None if mask is None else mask[rows] for mask in self.inputs],
+            [None if mask is None else np.ascontiguousarray(mask[:, rows]) for mask in self.recurrent],
+            [None if mask is None else mask[rows] for mask in self.dense],
+        )
+
+
+@dataclass
+class State:
+    """Hidden state of n sequences: for each layer h and c (n_directions, n, H); c is None where the cell has none."""
+
+    h: list
+    c: list
+
+    def take(self, rows):
+        """A copy for some sequences."""
+        return State(*([None if array is None else array[:, rows].copy() for array in part] for part in self._parts))
+
+    def put(self, rows, state):
+        """Take over the state of some sequences."""
+        for own, other in zip(self._parts, state._parts, strict=True):
+            for array, values in zip(own, other, strict=True):
+                if array is not None:
+                    array[:, rows] = values
+
+    @property
+    def _parts(self):
+        return self.h, self.c
+
+    def layer(self, i):
+        """(h, c) of layer i."""
+        return self.h[i], self.c[i]
+
+
+@dataclass
+class StackPass:
+    """What `Stack.forward` gives, and what it leaves for `Stack.backward`.
+
+    y : outputs of the top layer (n_steps, output_size), or None
+    state : State after each sequence's last step
+    """
+
+    batch: _core.Batch
+    masks: Masks
+    tapes: list = field(default_factory=list)
+    tokens: np.ndarray | None = None
+    y: np.ndarray | None = None
+    state: State = field(default_factory=lambda: State([], []))
+
+
+class Stack:
+    """Recurrent layers of one network.
+
+    Parameters
+    ----------
+    n_features : int
+        Features of a step; of tokens, the size of their embedding.
+    hidden_layer_sizes : tuple of int
+        Units of each layer, lowest first.
+    n_tokens : int or None
+        Not None: steps are tokens below it, and an embedding stands before the first layer.
+    dtype, bidirectional, cell, activation, recurrent_activation, clip
+        As on the layers.
+    name : str
+        Prefix of its parts' names, and of its scratch in a workspace.
+    """
+
+    def __init__(self, n_features, hidden_layer_sizes, *, cell, n_tokens=None, dtype, name="", **options):
+        self.dtype, self.name, self.embedding = dtype, name, None
+        if n_tokens is not None:
+            self.embedding = Embedding(n_tokens, n_features, dtype=dtype, random_state=BLANK)
+        self.layers, size = [], n_features
+        for units in hidden_layer_sizes:
+            self.layers.append(recurrent_layer(cell, size, units, dtype=dtype, random_state=BLANK, **options))
+            size = self.layers[-1].output_size
+        self.output_size = size
+
+    @staticmethod
+    def count_parameters(n_features, hidden_layer_sizes, *, n_tokens=None, bidirectional, **cell):
+        """(number of parameters, output_size) of a stack of this description, without building it."""
+        total, size = 0, check_size(n_features, "n_features")
+        if n_tokens is not None:
+            total += check_size(n_tokens, "n_tokens") * size
+        directions = 2 if bidirectional else 1
+        shape_of = _core.Cell(*(cell[name] for name in ("cell", "activation", "recurrent_activation", "clip")))
+        for units in hidden_layer_sizes:
+            units = check_size(units, "each of hidden_layer_sizes")
+            total += directions * sum(math.prod(shape) for shape in parameter_shapes(shape_of, size, units).values())
+            size = directions * units
+        return total, size
+
+    def parts(self):
+        """Its layers with parameters, as `FlatParameters` names them."""
+        parts = {} if self.embedding is None else {f"{self.name}embedding": self.embedding}
+        for number, layer in enumerate(self.layers):
+            labels = (".forward", ".backward") if layer.bidirectional else ("",)
+            for label, direction in zip(labels, layer.directions, strict=True):
+                parts[f"{self.name}{number}{label}"] = direction
+        return parts
+
+    @property
+    def n_units(self):
+        """Units of all layers and directions together."""
+        return sum(layer.output_size for layer in self.layers)
+
+    def zero_state(self, n):
+        """State of n sequences that have not begun."""
+
+        def zeros(layer):
+            return np.zeros((len(layer.directions), n, layer.hidden_size), self.dtype)
+
+        return State(
+            [zeros(layer) for layer in self.layers],
+            [zeros(layer) if layer.cell.has_c else None for layer in self.layers],
+        )
+
+    def forward(self, batch, x, *, x_first=None, masks, state=None, training=False, all_steps, workspace, n_threads=1):
+        """Run a batch through all layers.
+
+        Parameters
+        ----------
+        batch : _core.Batch
+            n sequences, longest first.
+        x, x_first : ndarrays of shape (n_steps, n_features) and (n,)
+            Steps, or tokens (n_steps, 1), and at which row each sequence begins (default: behind the one before it).
+        masks : Masks
+        state : State, default=None
+            Before the first step; None: zeros.
+        all_steps : bool
+            Whether somebody needs the top layer's output at every step.
+
+        Returns
+        -------
+        StackPass
+            Its arrays belong to the workspace.
+        """
+        record = StackPass(batch, masks)
+        if self.embedding is not None:
+            record.tokens = x[:, 0] if x_first is None else x[packed_rows(batch, x_first), 0]
+            x, x_first = self.embedding.forward(record.tokens), None
+        for i, layer in enumerate(self.layers):
+            if masks.inputs[i] is not None:
+                x, x_first = masked_steps(batch, x, x_first, masks.inputs[i]), None
+            x, h, c, tape = layer.run(
+                batch, x, x_first=x_first, state=None if state is None else state.layer(i), h_masks=masks.recurrent[i],
+                sequence=all_steps or i < len(self.layers) - 1, training=training, workspace=workspace,
+                name=(self.name, i), n_threads=n_threads,
+            )  # fmt: skip
+            x_first = None
+            record.tapes.append(tape)
+            record.state.h.append(h)
+            record.state.c.append(c)
+        record.y = x
+        return record
+
+    def backward(self, record, *, dy=None, dstate=None, input_gradient=False, state_gradient=False, n_threads=1):
+        """Gradients of all parameters, added to what is there.
+
+        Parameters
+        ----------
+        record : StackPass
+            Of a training forward.
+        dy : ndarray of shape (n_steps, output_size), default=None
+            Gradient of the top layer's outputs.
+        dstate : State, default=None
+            Gradient of the final state; its arrays may be None.
+        input_gradient, state_gradient : bool, default=False
+            Whether the gradients of the steps (not of tokens) and of the initial state are wanted.
+
+        Returns
+        -------
+        dx : ndarray of shape (n_steps, n_features) or None
+        dstate : State or None
+            Of the initial state.
+        """
+        initial = State([None] * len(self.layers), [None] * len(self.layers))
+        dstate = dstate or initial
+        for i in reversed(range(len(self.layers))):
+            dh, dc = dstate.layer(i)
+            dy, *gradient = self.layers[i].run_backward(
+                record.tapes[i], dy=dy, dh=dh, dc=dc, input_gradient=i > 0 or input_gradient or self.embedding is not None,
+                state_gradient=state_gradient, name=(self.name, i), n_threads=n_threads,
+            )  # fmt: skip
+            if state_gradient:
+                initial.h[i], initial.c[i] = gradient
+            if dy is not None and record.masks.inputs[i] is not None:
+                dy *= repeat_rows(record.batch, record.masks.inputs[i])
+        if self.embedding is not None:
+            self.embedding.backward(record.tokens, dy)
+        return dy, initial if state_gradient else None
+
+    def group_size(self, mean_length):
+        """Sequences of this mean length that run forward and backward together."""
+        weights = max(4 * layer.hidden_size * (layer.input_size + layer.hidden_size) for layer in self.layers)
+        budget = LARGE_GROUP_BYTES if weights * self.dtype.itemsize > LARGE_WEIGHTS else GROUP_BYTES
+        return max(MIN_GROUP_SEQUENCES, int(budget / (6 * self.n_units * mean_length * self.dtype.itemsize)))
+
+    def draw_masks(self, rng, n, dropout, recurrent_dropout, dense=()):
+        """Masks for n sequences, from a numpy Generator; `dense` are the dense layers above, if any."""
+
+        def draw(rate, *shape):
+            return ((rng.random(shape) >= rate) / (1 - rate)).astype(self.dtype) if rate > 0 else None
+
+        return Masks(
+            [draw(dropout, n, layer.input_size) for layer in self.layers],
+            [draw(recurrent_dropout, len(layer.directions), n, layer.hidden_size) for layer in self.layers],
+            [draw(dropout, n, layer.input_size) for layer in dense],
+        )
+
+    def no_masks(self, dense=()):
+        """Masks that drop nothing."""
+        return Masks([None] * len(self.layers), [None] * len(self.layers), [None] * len(dense))
+
+
+def groups(lengths, size):
+    """Rows of sequences that run together, about `size` each, longest first; they depend on the lengths alone."""
+    order = np.argsort(-lengths, kind="stable")
+    return np.array_split(order, -(-len(order) // size))
+
+
+def packed_rows(batch, x_first):
+    """Rows of the steps of a batch in an array where sequence r begins at row x_first[r]."""
+    shift = x_first - (np.cumsum(batch.lengths) - batch.lengths)
+    return np.arange(batch.n_steps) + np.repeat(shift, batch.lengths)
+
+
+def repeat_rows(batch, rows):
+    """Row r of an (n, D) array once for each step of sequence r."""
+    return np.repeat(rows, batch.lengths, axis=0)
+
+
+def masked_steps(batch, x, x_first, mask):
+    """A copy of a batch's steps, one sequence after the other, each multiplied by its row of mask."""
+    if x_first is not None:
+        x = x[packed_rows(batch, x_first)]
+    return x * repeat_rows(batch, mask)
