@@ -218,8 +218,8 @@ class Stack:
         for i in reversed(range(len(self.layers))):
             dh, dc = dstate.layer(i)
             dy, *gradient = self.layers[i].run_backward(
-                record.tapes[i], dy=dy, dh=dh, dc=dc, input_gradient=i > 0 or input_gradient or self.embedding is not None,
-                state_gradient=state_gradient, name=(self.name, i), n_threads=n_threads,
+                record.tapes[i], dy=dy, dh=dh, dc=dc, state_gradient=state_gradient, name=(self.name, i),
+                input_gradient=i > 0 or input_gradient or self.embedding is not None, n_threads=n_threads,
             )  # fmt: skip
             if state_gradient:
                 initial.h[i], initial.c[i] = gradient

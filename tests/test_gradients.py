@@ -275,10 +275,10 @@ def test_gradient_of_x(dropout, pooling):
     lengths = np.array(case.lengths)
     order = np.argsort(-lengths, kind="stable")
     masks = case.masks.take(order) if case.masks else case.network.no_masks()
-    net, workspace = case.network, Workspace()
+    net, workspace, x_first = case.network, Workspace(), case.sequences.offsets[case.rows[order]]
     record = net.stack.forward(
-        _core.Batch(lengths[order]), case.sequences.steps, x_first=case.sequences.offsets[case.rows[order]], masks=masks,
-        training=True, all_steps=pooling != "last", workspace=workspace,
+        _core.Batch(lengths[order]), case.sequences.steps, x_first=x_first, masks=masks, training=True,
+        all_steps=pooling != "last", workspace=workspace,
     )  # fmt: skip
     z, max_at = net._pool(record)
     loss = LOSSES[case.loss][0]
