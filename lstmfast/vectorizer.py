@@ -1,21 +1,13 @@
 """Text to sequences of token ids, and back."""
 
-import functools
 import itertools
-import re
-import reprlib
-import unicodedata
-from collections import Counter
 
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from .layers.parameters import check_size
-
-UNKNOWN = "\N{REPLACEMENT CHARACTER}"  # what inverse_transform writes for id 0
-
-_CHOICES = {"level": ("word", "char"), "truncate": ("pre", "post")}
+from .tokens import UNKNOWN_MARK, check_choice, check_counting, check_ids, most_frequent, tokenise
 
 
 class SequenceVectorizer(TransformerMixin, BaseEstimator):
@@ -110,19 +102,8 @@ class SequenceVectorizer(TransformerMixin, BaseEstimator):
             If X is not as described, or no token is frequent enough; if a parameter is not as described.
         """
         self._check_parameters()
-        counts = Counter()
-        for tokens in self._tokenise(X):
-            counts.update(tokens)
-        if not counts:
-            raise ValueError(f"X holds no tokens: all of its {len(X)} documents are empty or white space.")
-        frequent = [token for token, count in counts.items() if count >= self.min_frequency]
-        if not frequent:
-            raise ValueError(
-                f"No token occurs min_frequency={self.min_frequency} times, the most frequent one "
-                f"{max(counts.values())} times. Lower min_frequency."
-            )
-        frequent.sort(key=lambda token: (-counts[token], token))
-        self.vocabulary_ = {token: i for i, token in enumerate(frequent[: self.max_features], start=1)}
+        tokens = most_frequent(self._tokenise(X), "X", self.max_features, self.min_frequency)
+        self.vocabulary_ = {token: i for i, token in enumerate(tokens, start=1)}
         self.n_tokens_ = len(self.vocabulary_) + 1
         return self
 
@@ -177,7 +158,7 @@ class SequenceVectorizer(TransformerMixin, BaseEstimator):
             If X is not as described, or holds ids that are not in the vocabulary.
         """
         check_is_fitted(self)
-        tokens = np.array([UNKNOWN, *self.vocabulary_], dtype=object)
+        tokens = np.array([UNKNOWN_MARK, *self.vocabulary_], dtype=object)
         space = " " if self.level == "word" else ""
         return [space.join(tokens[ids].tolist()) for ids in self._check_ids(X)]
 
@@ -188,81 +169,22 @@ class SequenceVectorizer(TransformerMixin, BaseEstimator):
         return tags
 
     def _check_parameters(self):
-        for name, choices in _CHOICES.items():
-            value = getattr(self, name)
-            if not isinstance(value, str) or value not in choices:
-                raise ValueError(f"{name} must be {choices[0]!r} or {choices[1]!r}, got {value!r}.")
-        if not isinstance(self.lowercase, bool | np.bool_):
-            raise TypeError(f"lowercase must be True or False, got {self.lowercase!r}.")
-        check_size(self.min_frequency, "min_frequency")
-        for name in ("max_features", "max_length"):
-            if getattr(self, name) is not None:
-                check_size(getattr(self, name), name)
+        check_choice(self.level, "level", ("word", "char"))
+        check_choice(self.truncate, "truncate", ("pre", "post"))
+        check_counting(self.max_features, self.min_frequency, self.lowercase)
+        if self.max_length is not None:
+            check_size(self.max_length, "max_length")
 
     def _tokenise(self, X):
         """Yield each document's tokens, cut to max_length: a list of str, or a str of single characters."""
-        if isinstance(X, str):
-            raise TypeError("X is one str: expected a list, tuple, 1-D array or Series of str. Pass [X].")
-        if not isinstance(X, list | tuple) and not hasattr(X, "shape"):
-            raise TypeError(f"X must be a list, tuple, 1-D array or Series of str, got {type(X).__name__}.")
-        shape = X.shape if hasattr(X, "shape") else (len(X),)
-        if len(shape) != 1:
-            raise ValueError(f"X must have one dimension, one document an entry, got shape {shape}. Pass one column.")
-        if shape[0] == 0:
-            raise ValueError(
-                f"Found array with 0 sample(s) (shape={shape}) while a minimum of 1 is required by "
-                f"{type(self).__name__}."
-            )
-        name = "X.iloc" if hasattr(X, "iloc") else "X"
-        for i, document in enumerate(X):
-            tokens = self._tokens_of(document, f"{name}[{i}]")
+        for tokens in tokenise(X, "X", self.level, lowercase=self.lowercase, by=f" by {type(self).__name__}"):
             if self.max_length is not None:
                 tokens = tokens[-self.max_length :] if self.truncate == "pre" else tokens[: self.max_length]
             yield tokens
-
-    def _tokens_of(self, document, name):
-        convert = str.lower if self.lowercase else str.__str__  # both return a plain str, of a numpy.str_ too
-        if isinstance(document, str):
-            return _word_pattern().findall(convert(document)) if self.level == "word" else convert(document)
-        if not isinstance(document, list | tuple) and len(getattr(document, "shape", ())) != 1:
-            raise TypeError(_not_text(document, name, "a str or a list of str"))
-        for i, token in enumerate(document):
-            if not isinstance(token, str):
-                raise TypeError(_not_text(token, f"{name}[{i}]", "a str"))
-        return [convert(token) for token in document]
 
     def _check_ids(self, X):
         """Yield the ids of each document as an array."""
         if not hasattr(X, "__len__"):
             raise TypeError(f"X must be a list of arrays of ids, got {type(X).__name__}.")
         for i, ids in enumerate(X):
-            ids = np.asarray(ids)
-            if ids.ndim != 1:
-                raise ValueError(f"X[{i}] must have one dimension, got shape {ids.shape}. Pass [X] for one document.")
-            if ids.size == 0:
-                ids = ids.astype(np.int64)
-            if ids.dtype.kind not in "iu":
-                raise TypeError(f"X[{i}] must hold integers, got dtype {ids.dtype}.")
-            wrong = ids[(ids < 0) | (ids >= self.n_tokens_)]
-            if wrong.size:
-                raise ValueError(f"X[{i}] holds id {wrong[0]}, but ids are 0 ... {self.n_tokens_ - 1}.")
-            yield ids
-
-
-@functools.cache
-def _word_pattern():
-    r"""The regular expression of a word. `re` does not count marks among ``\w``."""
-    blocks = itertools.chain(range(0x300, 0x20000), range(0xE0100, 0xE01F0))  # they hold all marks
-    codes = [code for code in blocks if unicodedata.category(chr(code))[0] == "M" or code in (0x200C, 0x200D)]
-    starts = [code for code, before in zip(codes, [0, *codes], strict=False) if code != before + 1]
-    ends = [code for code, after in zip(codes, [*codes[1:], 0], strict=True) if code != after - 1]
-    # Ranges: a class that lists them one by one is searched three times as long.
-    marks = "".join(f"{chr(start)}-{chr(end)}" for start, end in zip(starts, ends, strict=True))
-    return re.compile(rf"\w[\w{marks}]*|[^\w\s][{marks}]*")
-
-
-def _not_text(value, name, expected):
-    return (
-        f"{name} must be {expected}, got {reprlib.repr(value)} ({type(value).__name__}). "
-        "Fill or remove missing entries, decode bytes, turn numbers into str."
-    )
+            yield check_ids(ids, f"X[{i}]", self.n_tokens_, "Pass [X] for one document.")

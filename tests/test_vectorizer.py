@@ -291,7 +291,7 @@ def test_nothing_for_a_vocabulary():
     with pytest.raises(ValueError, match=r"^No token occurs min_frequency=4 times, the most frequent one 3 times\."):
         vectorizer.fit(DOCUMENTS)
     for X in (["", " "], [[], []]):
-        with pytest.raises(ValueError, match=r"^X holds no tokens: all of its 2 documents are empty or white space\."):
+        with pytest.raises(ValueError, match=r"^All documents of X are empty or white space: they hold no tokens\."):
             vectorizer.fit(X)
     assert vectorizer.vocabulary_ == {"a": 1}
 
