@@ -444,13 +444,14 @@ class Network:
         return max(MIN_GROUP_SEQUENCES, int(budget / (6 * units * mean_length * self.dtype.itemsize)))
 
     def _loss(self, batch, z, loss, targets, weights, n_threads):
-        """Value and gradient of the loss; a CRF has its own, of whole sequences, each with its first step's weight."""
+        """Value and gradient of the loss, which may overwrite z; a CRF has its own, of whole sequences, each with its
+        first step's weight."""
         if self.crf is not None:
             weights = weights.values[weights.offsets[:-1]]
             return self.crf.loss_and_gradient(batch, z, targets.values, weights, n_threads)
         if self.pooling == NO_POOLING:
             targets, weights = targets.values, weights.values
-        return loss.value_and_gradient(z, targets, weights)
+        return loss.value_and_gradient(z, targets, weights, n_threads)
 
     @np.errstate(all="ignore")  # a loss that overflows is told by its value
     def loss_and_gradient(self, sequences, rows, loss, targets, weights, *, masks=None, workspace=None, n_threads=1):

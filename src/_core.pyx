@@ -98,6 +98,13 @@ cdef extern from "kernels.h" nogil:
         void *dweight
         void *dbias
 
+    ctypedef struct cross_entropy_call:
+        Py_ssize_t n_outputs
+        void *z
+        const int64_t *targets
+        const void *weights
+        void *losses
+
     ctypedef struct optimizer_call:
         Py_ssize_t n, n_penalised
         void *parameters
@@ -136,6 +143,7 @@ cdef extern from "kernels.h" nogil:
         void (*rmsprop)(const optimizer_call *) noexcept nogil
         void (*adam)(const optimizer_call *) noexcept nogil
         void (*output_probabilities)(int, const void *, void *, Py_ssize_t, Py_ssize_t) noexcept nogil
+        void (*softmax_cross_entropy)(const cross_entropy_call *, Py_ssize_t, Py_ssize_t) noexcept nogil
         void (*shifted_exp)(const void *, double, void *, Py_ssize_t) noexcept nogil
         void (*recurrent_step)(const recurrent_call *, int, Py_ssize_t, Py_ssize_t, Py_ssize_t,
                                Py_ssize_t) noexcept nogil
@@ -163,6 +171,7 @@ cdef extern from *:
 # A call whose arithmetic is below this many multiply-adds stays on the calling thread: it ends sooner (about 20 us at
 # 100 GFLOP/s) than a sleeping worker wakes up.
 cdef double PARALLEL_WORK = 1e6
+cdef double EXPONENTIAL_WORK = 10  # multiply-adds in an exponential or a tanh
 
 cdef const kernel_table *_tables[2]
 
@@ -345,6 +354,33 @@ def output_probabilities(bint multilabel, z, probabilities, Py_ssize_t n_outputs
     cdef void *target = _rows(probabilities, "probabilities", float64, n, n_outputs, True, NULL)
     with nogil:
         _tables[float64].output_probabilities(multilabel, source, target, n, n_outputs)
+
+
+def softmax_cross_entropy(z, const int64_t[::1] targets not None, weights, losses, Py_ssize_t n_outputs, bint float64,
+                          Py_ssize_t n_threads=1):
+    """losses (n,) = -log softmax(z)[target] of each row of z (n, K), which becomes weight * (softmax(z) - onehot(target)).
+
+    targets (n,) in [0, K), weights (n,).
+    """
+    cdef const kernel_table *table = _tables[float64]
+    cdef cross_entropy_call call
+    cdef Py_ssize_t i, n = len(z)
+    cdef int threads
+    call.n_outputs = _positive(n_outputs, "n_outputs")
+    call.z = _rows(z, "z", float64, n, n_outputs, True, NULL)
+    call.weights = _flat(weights, "weights", float64, n, False)
+    call.losses = _flat(losses, "losses", float64, n, True)
+    if targets.shape[0] != n:
+        raise ValueError(f"targets must have shape ({n},), got ({targets.shape[0]},)")
+    for i in range(n):
+        if not 0 <= targets[i] < n_outputs:
+            raise ValueError(f"targets must be in [0, {n_outputs}), got targets[{i}] = {targets[i]}")
+    if n == 0:
+        return
+    call.targets = &targets[0]
+    threads = _thread_count(<double>n * n_outputs * EXPONENTIAL_WORK, n_threads)
+    for i in prange(threads, nogil=True, schedule="static", chunksize=1, num_threads=threads):
+        table.softmax_cross_entropy(&call, _share(n, i, threads), _share(n, i + 1, threads))
 
 
 def dense_weight_gradient(x, dy_padded, Py_ssize_t n_inputs, Py_ssize_t n_outputs, bint float64, dweight, dbias,

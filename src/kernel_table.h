@@ -69,6 +69,7 @@ FLUSHED(input_gradient, (const recurrent_call *call, ptrdiff_t begin, ptrdiff_t 
 FLUSHED(weight_gradient, (const recurrent_call *call, ptrdiff_t begin, ptrdiff_t end), (call, begin, end))
 FLUSHED(dense_forward, (const dense_call *call, ptrdiff_t begin, ptrdiff_t end), (call, begin, end))
 FLUSHED(dense_weight_gradient, (const dense_call *call, ptrdiff_t begin, ptrdiff_t end), (call, begin, end))
+FLUSHED(softmax_cross_entropy, (const cross_entropy_call *call, ptrdiff_t begin, ptrdiff_t end), (call, begin, end))
 FLUSHED(sgd, (const optimizer_call *call), (call))
 FLUSHED(rmsprop, (const optimizer_call *call), (call))
 FLUSHED(adam, (const optimizer_call *call), (call))
@@ -99,6 +100,7 @@ const kernel_table KERNEL_TABLE = {
     .rmsprop = flushed_rmsprop,
     .adam = flushed_adam,
     .output_probabilities = output_probabilities,
+    .softmax_cross_entropy = flushed_softmax_cross_entropy,
     .shifted_exp = shifted_exp,
     .recurrent_step = flushed_recurrent_step,
     .evaluate = evaluate,

@@ -93,6 +93,15 @@ typedef struct {
     void *dweight, *dbias; /* (M, N) (N,): added to */
 } dense_call;
 
+/* Softmax cross-entropy of rows. K outputs. */
+typedef struct {
+    ptrdiff_t n_outputs;
+    void *z;                /* (n, K); becomes the gradient */
+    const int64_t *targets; /* (n,) in [0, K) */
+    const void *weights;    /* (n,) */
+    void *losses;           /* (n,) */
+} cross_entropy_call;
+
 /* One optimiser step over n parameters; the first n_penalised are weights, the rest biases. */
 typedef struct {
     ptrdiff_t n, n_penalised;
@@ -142,6 +151,7 @@ typedef struct {
     void (*rmsprop)(const optimizer_call *);
     void (*adam)(const optimizer_call *);
     void (*output_probabilities)(int multilabel, const void *z, void *probabilities, ptrdiff_t n_rows, ptrdiff_t n_outputs);
+    void (*softmax_cross_entropy)(const cross_entropy_call *, ptrdiff_t row_begin, ptrdiff_t row_end);
     void (*shifted_exp)(const void *x, double shift, void *y, ptrdiff_t n); /* y = exp(x - shift), x <= shift */
     void (*recurrent_step)(const recurrent_call *, int now, ptrdiff_t row_begin, ptrdiff_t row_end, ptrdiff_t part,
                            ptrdiff_t parts);
