@@ -105,6 +105,28 @@ cdef extern from "kernels.h" nogil:
         const void *weights
         void *losses
 
+    ctypedef struct attention_call:
+        Py_ssize_t n_units, n_padded, n_values
+        const int64_t *q_first
+        const int64_t *q_lengths
+        const int64_t *k_first
+        const int64_t *k_lengths
+        const int64_t *w_first
+        const void *queries
+        const void *keys
+        const void *q_odds
+        const void *k_odds
+        const void *scale
+        const void *values
+        void *weights
+        void *context
+        const void *dcontext
+        void *dscores
+        void *dqueries
+        void *dkeys
+        void *dvalues
+        void *dscale
+
     ctypedef struct optimizer_call:
         Py_ssize_t n, n_penalised
         void *parameters
@@ -144,6 +166,9 @@ cdef extern from "kernels.h" nogil:
         void (*adam)(const optimizer_call *) noexcept nogil
         void (*output_probabilities)(int, const void *, void *, Py_ssize_t, Py_ssize_t) noexcept nogil
         void (*softmax_cross_entropy)(const cross_entropy_call *, Py_ssize_t, Py_ssize_t) noexcept nogil
+        void (*attention_odds)(const void *, Py_ssize_t, void *, Py_ssize_t, Py_ssize_t) noexcept nogil
+        void (*attention_forward)(const attention_call *, Py_ssize_t, Py_ssize_t) noexcept nogil
+        void (*attention_backward)(const attention_call *, Py_ssize_t, Py_ssize_t) noexcept nogil
         void (*shifted_exp)(const void *, double, void *, Py_ssize_t) noexcept nogil
         void (*recurrent_step)(const recurrent_call *, int, Py_ssize_t, Py_ssize_t, Py_ssize_t,
                                Py_ssize_t) noexcept nogil
@@ -358,7 +383,7 @@ def output_probabilities(bint multilabel, z, probabilities, Py_ssize_t n_outputs
 
 def softmax_cross_entropy(z, const int64_t[::1] targets not None, weights, losses, Py_ssize_t n_outputs, bint float64,
                           Py_ssize_t n_threads=1):
-    """losses (n,) = -log softmax(z)[target] of each row of z (n, K), which becomes weight * (softmax(z) - onehot(target)).
+    """losses (n,) = -log softmax(z)[target] of each row of z (n, K), which becomes weight * (softmax(z) - onehot).
 
     targets (n,) in [0, K), weights (n,).
     """
@@ -413,5 +438,6 @@ include "cell.pxi"
 include "recurrent.pxi"
 include "pooling.pxi"
 include "crf.pxi"
+include "attention.pxi"
 include "optimizers.pxi"
 include "stream.pxi"

@@ -35,7 +35,7 @@ static real exponentials(const real *z, real *out, ptrdiff_t n, real *largest) {
     enum { CHAINS = 4 };
     vec chain[CHAINS], sum[CHAINS];
     ALIGNED real lane[VL];
-    real top = z[0], total = 0;
+    real top = z[0];
     if (n < VL)
         for (ptrdiff_t j = 1; j < n; j++) top = z[j] > top ? z[j] : top;
     else { /* the last vector overlaps the one before it: no maximum minds */
@@ -60,10 +60,8 @@ static real exponentials(const real *z, real *out, ptrdiff_t n, real *largest) {
             sum[k] = v_add(sum[k], chain[k]);
         }
     }
-    v_store(lane, v_add(v_add(sum[0], sum[1]), v_add(sum[2], sum[3])));
-    for (int k = 0; k < VL; k++) total += lane[k];
     *largest = top;
-    return total;
+    return v_sum(v_add(v_add(sum[0], sum[1]), v_add(sum[2], sum[3])));
 }
 
 /* Rows of outputs to probabilities, in place if one likes: softmax, or for multilabel targets the sigmoid of each. */
