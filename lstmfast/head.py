@@ -96,7 +96,7 @@ class Head:
             rows = mask_rows[block]
             block_masks = [None if mask is None else mask[rows] for mask in masks]
             outputs, seen = self.forward(z[block], block_masks, n_threads)
-            part, gradient = loss.value_and_gradient(outputs, targets[block], weights[block])
+            part, gradient = loss.value_and_gradient(outputs, targets[block], weights[block], n_threads)
             dz[block] = self.backward(seen, gradient, block_masks, n_threads)
             value += part
         return value, dz

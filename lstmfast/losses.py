@@ -1,10 +1,12 @@
 """Losses: what a network's outputs z (n, n_outputs) cost against targets, and the gradient.
 
 Each is a sum over sequences of weight * loss; the caller's weights sum to 1, so it is a weighted mean. Where a sequence
-has several outputs, its loss is their mean.
+has several outputs, its loss is their mean. A loss may overwrite z.
 """
 
 import numpy as np
+
+from . import _core
 
 
 class SoftmaxCrossEntropy:
@@ -15,22 +17,13 @@ class SoftmaxCrossEntropy:
     def initial_bias(self, targets, weights):
         return None
 
-    def value_and_gradient(self, z, targets, weights):
-        rows = np.arange(len(z))
-        shifted = z - z.max(axis=1, keepdims=True)
-        exponentials = np.exp(shifted)
-        total = exponentials.sum(axis=1, keepdims=True)
-        value = np.dot(weights, np.log(total[:, 0]) - shifted[rows, targets])
-        gradient = exponentials / total
-        gradient[rows, targets] -= 1
-        gradient *= weights[:, None]
-        return float(value), gradient
-
-    @np.errstate(all="ignore")  # an improbable class underflows to 0
-    def predict(self, z):
-        """Probabilities (n, n_classes)."""
-        exponentials = np.exp(z - z.max(axis=1, keepdims=True))
-        return exponentials / exponentials.sum(axis=1, keepdims=True)
+    @np.errstate(all="ignore")  # a loss that overflows is told by its value
+    def value_and_gradient(self, z, targets, weights, n_threads=1):
+        """The gradient takes the place of z, which must be C-contiguous."""
+        losses = np.empty(len(z), z.dtype)
+        targets, weights = np.ascontiguousarray(targets, np.int64), np.ascontiguousarray(weights, z.dtype)
+        _core.softmax_cross_entropy(z, targets, weights, losses, z.shape[1], z.dtype == np.float64, n_threads)
+        return float(np.multiply(weights, losses, dtype=np.float64).sum()), z
 
 
 class SigmoidCrossEntropy:
@@ -41,29 +34,23 @@ class SigmoidCrossEntropy:
     def initial_bias(self, targets, weights):
         return None
 
-    def value_and_gradient(self, z, targets, weights):
+    @np.errstate(all="ignore")  # an improbable label underflows to 0
+    def value_and_gradient(self, z, targets, weights, n_threads=1):
         # log(1 + e^z) - t z without overflow
         value = np.dot(weights, (np.logaddexp(0, z) - targets * z).mean(axis=1))
-        return float(value), (self.predict(z) - targets) * (weights[:, None] / z.shape[1])
-
-    @np.errstate(all="ignore")
-    def predict(self, z):
-        """Probability of each label (n, n_labels)."""
-        # The exponent is never positive, so nothing overflows.
+        # sigmoid(z): the exponent is never positive, so nothing overflows.
         exponentials = np.exp(-np.abs(z))
-        return np.where(z >= 0, 1, exponentials) / (1 + exponentials)
+        probabilities = np.where(z >= 0, 1, exponentials) / (1 + exponentials)
+        return float(value), (probabilities - targets) * (weights[:, None] / z.shape[1])
 
 
 class _Residual:
     """A loss of the residual r = z - target, averaged over outputs."""
 
-    def value_and_gradient(self, z, targets, weights):
+    def value_and_gradient(self, z, targets, weights, n_threads=1):
         value, slope = self._loss(z - targets)
         slope *= weights[:, None] / z.dtype.type(z.shape[1])
         return float(np.dot(weights, value.mean(axis=1))), slope
-
-    def predict(self, z):
-        return z
 
 
 class SquaredError(_Residual):

@@ -98,6 +98,35 @@ cdef extern from "kernels.h" nogil:
         void *dweight
         void *dbias
 
+    ctypedef struct cross_entropy_call:
+        Py_ssize_t n_outputs
+        void *z
+        const int64_t *targets
+        const void *weights
+        void *losses
+
+    ctypedef struct attention_call:
+        Py_ssize_t n_units, n_padded, n_values
+        const int64_t *q_first
+        const int64_t *q_lengths
+        const int64_t *k_first
+        const int64_t *k_lengths
+        const int64_t *w_first
+        const void *queries
+        const void *keys
+        const void *q_odds
+        const void *k_odds
+        const void *scale
+        const void *values
+        void *weights
+        void *context
+        const void *dcontext
+        void *dscores
+        void *dqueries
+        void *dkeys
+        void *dvalues
+        void *dscale
+
     ctypedef struct optimizer_call:
         Py_ssize_t n, n_penalised
         void *parameters
@@ -136,6 +165,10 @@ cdef extern from "kernels.h" nogil:
         void (*rmsprop)(const optimizer_call *) noexcept nogil
         void (*adam)(const optimizer_call *) noexcept nogil
         void (*output_probabilities)(int, const void *, void *, Py_ssize_t, Py_ssize_t) noexcept nogil
+        void (*softmax_cross_entropy)(const cross_entropy_call *, Py_ssize_t, Py_ssize_t) noexcept nogil
+        void (*attention_odds)(const void *, Py_ssize_t, void *, Py_ssize_t, Py_ssize_t) noexcept nogil
+        void (*attention_forward)(const attention_call *, Py_ssize_t, Py_ssize_t) noexcept nogil
+        void (*attention_backward)(const attention_call *, Py_ssize_t, Py_ssize_t) noexcept nogil
         void (*shifted_exp)(const void *, double, void *, Py_ssize_t) noexcept nogil
         void (*recurrent_step)(const recurrent_call *, int, Py_ssize_t, Py_ssize_t, Py_ssize_t,
                                Py_ssize_t) noexcept nogil
@@ -163,6 +196,7 @@ cdef extern from *:
 # A call whose arithmetic is below this many multiply-adds stays on the calling thread: it ends sooner (about 20 us at
 # 100 GFLOP/s) than a sleeping worker wakes up.
 cdef double PARALLEL_WORK = 1e6
+cdef double EXPONENTIAL_WORK = 10  # multiply-adds in an exponential or a tanh
 
 cdef const kernel_table *_tables[2]
 
@@ -347,6 +381,33 @@ def output_probabilities(bint multilabel, z, probabilities, Py_ssize_t n_outputs
         _tables[float64].output_probabilities(multilabel, source, target, n, n_outputs)
 
 
+def softmax_cross_entropy(z, const int64_t[::1] targets not None, weights, losses, Py_ssize_t n_outputs, bint float64,
+                          Py_ssize_t n_threads=1):
+    """losses (n,) = -log softmax(z)[target] of each row of z (n, K), which becomes weight * (softmax(z) - onehot).
+
+    targets (n,) in [0, K), weights (n,).
+    """
+    cdef const kernel_table *table = _tables[float64]
+    cdef cross_entropy_call call
+    cdef Py_ssize_t i, n = len(z)
+    cdef int threads
+    call.n_outputs = _positive(n_outputs, "n_outputs")
+    call.z = _rows(z, "z", float64, n, n_outputs, True, NULL)
+    call.weights = _flat(weights, "weights", float64, n, False)
+    call.losses = _flat(losses, "losses", float64, n, True)
+    if targets.shape[0] != n:
+        raise ValueError(f"targets must have shape ({n},), got ({targets.shape[0]},)")
+    for i in range(n):
+        if not 0 <= targets[i] < n_outputs:
+            raise ValueError(f"targets must be in [0, {n_outputs}), got targets[{i}] = {targets[i]}")
+    if n == 0:
+        return
+    call.targets = &targets[0]
+    threads = _thread_count(<double>n * n_outputs * EXPONENTIAL_WORK, n_threads)
+    for i in prange(threads, nogil=True, schedule="static", chunksize=1, num_threads=threads):
+        table.softmax_cross_entropy(&call, _share(n, i, threads), _share(n, i + 1, threads))
+
+
 def dense_weight_gradient(x, dy_padded, Py_ssize_t n_inputs, Py_ssize_t n_outputs, bint float64, dweight, dbias,
                           Py_ssize_t n_threads=1):
     """Adds x^T dy to dweight (M, N) and the sum of dy to dbias (N,); dy_padded (n, N rounded up to a vector)."""
@@ -377,5 +438,6 @@ include "cell.pxi"
 include "recurrent.pxi"
 include "pooling.pxi"
 include "crf.pxi"
+include "attention.pxi"
 include "optimizers.pxi"
 include "stream.pxi"

@@ -2,6 +2,8 @@
 #ifndef LSTMFAST_DENSE_H
 #define LSTMFAST_DENSE_H
 
+#include <math.h>
+
 #include "kernels.h"
 #include "tile.h"
 
@@ -27,20 +29,65 @@ static void dense_forward(const dense_call *call, ptrdiff_t row_begin, ptrdiff_t
     }
 }
 
-/* Rows of outputs to probabilities, in place if one likes: softmax, or for multilabel targets the sigmoid of each.
- * Each row is summed in order. */
+/* out[j] = e^(z[j] - the largest z), in place if one likes; returns their sum. The order of the sum depends on n alone.
+ * A NaN need not show in `largest`, but it does in the sum. */
+static real exponentials(const real *z, real *out, ptrdiff_t n, real *largest) {
+    enum { CHAINS = 4 };
+    vec chain[CHAINS], sum[CHAINS];
+    ALIGNED real lane[VL];
+    real top = z[0];
+    if (n < VL)
+        for (ptrdiff_t j = 1; j < n; j++) top = z[j] > top ? z[j] : top;
+    else { /* the last vector overlaps the one before it: no maximum minds */
+        ptrdiff_t j = 0;
+        UNROLL for (int k = 0; k < CHAINS; k++) chain[k] = v_load(z);
+        for (; j + CHAINS * VL <= n; j += CHAINS * VL)
+            UNROLL for (int k = 0; k < CHAINS; k++) chain[k] = v_max(chain[k], v_load(z + j + k * VL));
+        for (; j < n; j += VL) chain[0] = v_max(chain[0], v_load(z + min_size(j, n - VL)));
+        v_store(lane, v_max(v_max(chain[0], chain[1]), v_max(chain[2], chain[3])));
+        top = lane[0];
+        for (int k = 1; k < VL; k++) top = lane[k] > top ? lane[k] : top;
+    }
+    UNROLL for (int k = 0; k < CHAINS; k++) sum[k] = v_set(0);
+    for (ptrdiff_t j = 0; j < n; j += CHAINS * VL) {
+        ptrdiff_t left[CHAINS], at[CHAINS]; /* past the end, and for the vector that the end cuts: */
+        UNROLL for (int k = 0; k < CHAINS; k++) at[k] = min_size(j + k * VL, n), left[k] = n - at[k];
+        UNROLL for (int k = 0; k < CHAINS; k++) chain[k] = v_sub(v_set(top), v_load_lanes(z + at[k], left[k]));
+        v_exp_minus(CHAINS, chain, EXP_LIMIT, 0);
+        UNROLL for (int k = 0; k < CHAINS; k++) {
+            v_store_lanes(out + at[k], chain[k], left[k]);
+            if (left[k] < VL) chain[k] = v_load_lanes(out + at[k], left[k]); /* the other lanes are 0 */
+            sum[k] = v_add(sum[k], chain[k]);
+        }
+    }
+    *largest = top;
+    return v_sum(v_add(v_add(sum[0], sum[1]), v_add(sum[2], sum[3])));
+}
+
+/* Rows of outputs to probabilities, in place if one likes: softmax, or for multilabel targets the sigmoid of each. */
 static void output_probabilities(int multilabel, const void *z, void *probabilities, ptrdiff_t n_rows, ptrdiff_t n) {
     for (ptrdiff_t r = 0; r < n_rows; r++) {
         const real *row = (const real *)z + r * n;
-        real *out = (real *)probabilities + r * n, largest = row[0], total = 0;
-        for (ptrdiff_t j = 1; j < n; j++) largest = row[j] > largest ? row[j] : largest;
-        for (ptrdiff_t j = 0; j < n; j += VL) {
-            vec value = v_load_lanes(row + j, n - j);
-            value = multilabel ? v_sigmoid(value) : v_exp(v_sub(value, v_set(largest)));
-            v_store_lanes(out + j, value, n - j);
+        real *out = (real *)probabilities + r * n, largest;
+        if (multilabel) {
+            for (ptrdiff_t j = 0; j < n; j += VL) v_store_lanes(out + j, v_sigmoid(v_load_lanes(row + j, n - j)), n - j);
+            continue;
         }
-        for (ptrdiff_t j = 0; j < n; j++) total += out[j];
-        for (ptrdiff_t j = 0; !multilabel && j < n; j++) out[j] /= total;
+        real total = exponentials(row, out, n, &largest);
+        for (ptrdiff_t j = 0; j < n; j++) out[j] /= total;
+    }
+}
+
+/* losses[r] = -log softmax(z[r])[target], and z[r] becomes weights[r] times its gradient: softmax(z[r]) - [j = target]. */
+static void softmax_cross_entropy(const cross_entropy_call *call, ptrdiff_t row_begin, ptrdiff_t row_end) {
+    ptrdiff_t n = call->n_outputs;
+    for (ptrdiff_t r = row_begin; r < row_end; r++) {
+        real *row = (real *)call->z + r * n, *target = row + call->targets[r], weight = ((const real *)call->weights)[r];
+        real score = *target, largest, total = exponentials(row, row, n, &largest), share = *target / total;
+        ((real *)call->losses)[r] = (real)(log((double)total) + ((double)largest - (double)score));
+        real factor = weight / total;
+        for (ptrdiff_t j = 0; j < n; j++) row[j] *= factor;
+        *target = weight * (share - 1);
     }
 }
 

@@ -31,6 +31,7 @@
 #pragma GCC target("avx2,fma")
 #endif
 
+#include "attention.h"
 #include "dense.h"
 #include "optimizers.h"
 #include "recurrent_forward.h"
@@ -69,6 +70,11 @@ FLUSHED(input_gradient, (const recurrent_call *call, ptrdiff_t begin, ptrdiff_t 
 FLUSHED(weight_gradient, (const recurrent_call *call, ptrdiff_t begin, ptrdiff_t end), (call, begin, end))
 FLUSHED(dense_forward, (const dense_call *call, ptrdiff_t begin, ptrdiff_t end), (call, begin, end))
 FLUSHED(dense_weight_gradient, (const dense_call *call, ptrdiff_t begin, ptrdiff_t end), (call, begin, end))
+FLUSHED(softmax_cross_entropy, (const cross_entropy_call *call, ptrdiff_t begin, ptrdiff_t end), (call, begin, end))
+FLUSHED(attention_odds, (const void *x, ptrdiff_t n_units, void *odds, ptrdiff_t begin, ptrdiff_t end),
+        (x, n_units, odds, begin, end))
+FLUSHED(attention_forward, (const attention_call *call, ptrdiff_t begin, ptrdiff_t end), (call, begin, end))
+FLUSHED(attention_backward, (const attention_call *call, ptrdiff_t begin, ptrdiff_t end), (call, begin, end))
 FLUSHED(sgd, (const optimizer_call *call), (call))
 FLUSHED(rmsprop, (const optimizer_call *call), (call))
 FLUSHED(adam, (const optimizer_call *call), (call))
@@ -99,6 +105,10 @@ const kernel_table KERNEL_TABLE = {
     .rmsprop = flushed_rmsprop,
     .adam = flushed_adam,
     .output_probabilities = output_probabilities,
+    .softmax_cross_entropy = flushed_softmax_cross_entropy,
+    .attention_odds = flushed_attention_odds,
+    .attention_forward = flushed_attention_forward,
+    .attention_backward = flushed_attention_backward,
     .shifted_exp = shifted_exp,
     .recurrent_step = flushed_recurrent_step,
     .evaluate = evaluate,

@@ -93,6 +93,34 @@ typedef struct {
     void *dweight, *dbias; /* (M, N) (N,): added to */
 } dense_call;
 
+/* Softmax cross-entropy of rows. K outputs. */
+typedef struct {
+    ptrdiff_t n_outputs;
+    void *z;                /* (n, K); becomes the gradient */
+    const int64_t *targets; /* (n,) in [0, K) */
+    const void *weights;    /* (n,) */
+    void *losses;           /* (n,) */
+} cross_entropy_call;
+
+/* Additive attention over pairs of sequences (attention.h). D units, Dp = D rounded up to VL, E values. Pair r has the
+ * query rows q_first[r] ... + q_lengths[r] and the key rows k_first[r] ... + k_lengths[r]. */
+typedef struct {
+    ptrdiff_t n_units, n_padded, n_values;
+    const int64_t *q_first, *q_lengths, *k_first, *k_lengths, *w_first; /* (n,) */
+    const void *queries, *keys;  /* projected: (N_q, D), (N_k, D) */
+    const void *q_odds, *k_odds; /* attention_odds of them: (N_q, Dp), (N_k, Dp) */
+    const void *scale;           /* (Dp,) -2 times the scale, zeros behind D */
+    const void *values;          /* (N_k, E) */
+    void *weights;               /* the (T_q, T_k) of pair r from w_first[r] on */
+    void *context;               /* (N_q, E) */
+    /* backward; no key row may stand in two pairs */
+    const void *dcontext;
+    void *dscores;               /* like weights; scratch */
+    void *dqueries, *dkeys;      /* (N_q, Dp), (N_k, Dp); of the projected ones */
+    void *dvalues;               /* (N_k, E) */
+    void *dscale;                /* (n, Dp) each pair's share of the gradient of what `scale` points to */
+} attention_call;
+
 /* One optimiser step over n parameters; the first n_penalised are weights, the rest biases. */
 typedef struct {
     ptrdiff_t n, n_penalised;
@@ -142,6 +170,10 @@ typedef struct {
     void (*rmsprop)(const optimizer_call *);
     void (*adam)(const optimizer_call *);
     void (*output_probabilities)(int multilabel, const void *z, void *probabilities, ptrdiff_t n_rows, ptrdiff_t n_outputs);
+    void (*softmax_cross_entropy)(const cross_entropy_call *, ptrdiff_t row_begin, ptrdiff_t row_end);
+    void (*attention_odds)(const void *x, ptrdiff_t n_units, void *odds, ptrdiff_t row_begin, ptrdiff_t row_end);
+    void (*attention_forward)(const attention_call *, ptrdiff_t pair_begin, ptrdiff_t pair_end);
+    void (*attention_backward)(const attention_call *, ptrdiff_t pair_begin, ptrdiff_t pair_end);
     void (*shifted_exp)(const void *x, double shift, void *y, ptrdiff_t n); /* y = exp(x - shift), x <= shift */
     void (*recurrent_step)(const recurrent_call *, int now, ptrdiff_t row_begin, ptrdiff_t row_end, ptrdiff_t part,
                            ptrdiff_t parts);

@@ -298,6 +298,19 @@ INLINE void v_store_lanes(real *p, vec a, ptrdiff_t n) {
 #endif
 }
 
+/* Sum of the lanes: halves are added to halves. */
+INLINE real v_sum(vec a) {
+#ifdef LSTMFAST_AVX512
+    return PASTE3(_mm512_reduce_add, X86_SUFFIX, )(a);
+#else
+    ALIGNED real lanes[VL];
+    v_store(lanes, a);
+    UNROLL for (int half = VL / 2; half > 0; half /= 2)
+        UNROLL for (int j = 0; j < half; j++) lanes[j] += lanes[j + half];
+    return lanes[0];
+#endif
+}
+
 /* The functions below work on n vectors at a time, statement by statement: a chain of dependent instructions leaves most
  * of a core idle, and its window is too short to find the next chain by itself. */
 

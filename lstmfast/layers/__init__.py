@@ -1,5 +1,7 @@
 """Layers: parameters, forward, backward. The estimators stand on these; they also work alone."""
 
+from .._core import Pairs
+from .attention import AdditiveAttention
 from .crf import CRF
 from .dense import Dense
 from .embedding import Embedding
@@ -7,7 +9,7 @@ from .gru import GRU
 from .lstm import LSTM
 from .rnn import RNN
 
-__all__ = ["CRF", "GRU", "LSTM", "RNN", "Dense", "Embedding", "recurrent_layer"]
+__all__ = ["CRF", "GRU", "LSTM", "RNN", "AdditiveAttention", "Dense", "Embedding", "Pairs", "recurrent_layer"]
 
 
 def recurrent_layer(cell, input_size, hidden_size, *, activation="tanh", recurrent_activation="sigmoid", **options):

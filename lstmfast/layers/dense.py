@@ -2,10 +2,9 @@
 
 import numpy as np
 
-from .. import _core
-from ..workspace import aligned_empty
 from .initializers import BLANK, glorot_uniform
 from .parameters import Parameter, Trainable, check_dtype, check_size
+from .products import packed_matrix, padded_columns, product, product_backward
 
 
 class Dense(Trainable):
@@ -60,38 +59,14 @@ class Dense(Trainable):
     def __repr__(self):
         return f"Dense({self.input_size}, {self.output_size}, dtype={self.dtype.name!r})"
 
-    def _packed(self, name, n_inputs, n_outputs, bias, transpose):
-        if name not in self.packed:
-            float64 = self.dtype == np.float64
-            packed = aligned_empty((_core.packed_columns_size(n_inputs, n_outputs, float64),), self.dtype)
-            _core.pack_columns(self.arrays["weight"], bias, n_inputs, n_outputs, transpose, float64, packed)
-            self.packed[name] = packed
-        return self.packed[name]
-
     def packed_forward(self):
         """Weight and bias as the forward tile reads them."""
-        return self._packed("forward", self.input_size, self.output_size, self.arrays["bias"], False)
+        return packed_matrix(self, "weight", "bias")
 
     def forward(self, x, n_threads=1):
         """y (n, output_size) of x (n, input_size), a C-contiguous array of the layer's dtype."""
-        y = np.empty((len(x), self.output_size), self.dtype)
-        _core.dense_forward(
-            x, self.packed_forward(), self.input_size, self.output_size, self.dtype == np.float64, y, n_threads
-        )
-        return y
+        return product(self, x, "weight", "bias", n_threads)
 
     def backward(self, x, dy, n_threads=1):
         """dx (n, input_size) from dy (n, output_size), both for the x of `forward`; weight gradients are added."""
-        float64 = self.dtype == np.float64
-        lanes = _core.lanes(float64)
-        padded = np.zeros((len(x), -(-self.output_size // lanes) * lanes), self.dtype)
-        padded[:, : self.output_size] = dy
-        _core.dense_weight_gradient(
-            x, padded, self.input_size, self.output_size, float64, self.grads["weight"], self.grads["bias"], n_threads
-        )
-        dx = np.empty((len(x), self.input_size), self.dtype)
-        weights = self._packed("transposed", self.output_size, self.input_size, None, True)
-        _core.dense_forward(
-            np.ascontiguousarray(dy), weights, self.output_size, self.input_size, float64, dx, n_threads
-        )
-        return dx
+        return product_backward(self, x, padded_columns(dy, self.dtype), "weight", "bias", n_threads)
