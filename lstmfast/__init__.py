@@ -8,6 +8,7 @@ from ._version import __version__
 # and serving code never pays for scikit-learn.
 _HOMES = {
     "LSTMClassifier": "estimators",
+    "LSTMLanguageModel": "estimators",
     "LSTMRegressor": "estimators",
     "LSTMTagger": "estimators",
     "ModelFormatError": "persistence",

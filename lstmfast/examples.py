@@ -1,10 +1,12 @@
 """What a fit goes through, epoch after epoch, cut into minibatches."""
 
+import itertools
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from .sequences import Sequences, StepValues
 from .stack import State
 
 
@@ -21,6 +23,8 @@ class Minibatch:
         Steps of all its sequences.
     share : float
         Its weight in the mean over an epoch.
+    places : ndarray of shape (n_steps,) or None
+        Of a corpus: where its steps stand in there.
     """
 
     sequences: Any
@@ -30,6 +34,7 @@ class Minibatch:
     state: State | None
     n_steps: int
     share: float
+    places: np.ndarray | None = None
 
 
 class Examples:
@@ -65,3 +70,74 @@ class Examples:
             yield Minibatch(
                 self.sequences, rows, self.targets[rows], weights / len(weights), None, n_steps, share=len(rows)
             )
+
+
+class Corpus:
+    """Texts in which each token is predicted from those before it, cut for truncated backpropagation through time.
+
+    A minibatch takes the next `bptt` steps of up to `n_lanes` texts side by side and hands their state on to the next
+    one, through which no gradient flows (Williams & Peng 1990; Mikolov et al. 2010). A lane whose text has ended goes
+    on with another text, from state 0. Texts longer than a lane's share of the corpus, and than `bptt`, are cut into
+    pieces, so that a single long text fills all lanes; each piece starts from state 0.
+
+    Parameters
+    ----------
+    texts : Sequences
+        Tokens; of each text the first is only read and the last only predicted.
+    network : Network
+        Without pooling.
+    n_lanes : int
+    bptt : int or None
+        None: whole texts.
+    cut : bool, default=True
+        Whether long texts may be cut into pieces.
+    """
+
+    def __init__(self, texts, network, n_lanes, bptt, cut=True):
+        self.tokens, self.network, self.n_lanes = texts.steps[:, 0], network, n_lanes
+        self.bptt = bptt or int(texts.lengths.max())
+        n_steps = texts.lengths - 1
+        share = max(self.bptt, -(-int(n_steps.sum()) // n_lanes)) if cut else int(n_steps.max())
+        n_pieces = -(-n_steps // share)
+        # Piece j of k of a text of T steps: from jT/k to (j + 1)T/k.
+        text = np.repeat(np.arange(len(texts)), n_pieces)
+        j = np.arange(len(text)) - np.repeat(np.cumsum(n_pieces) - n_pieces, n_pieces)
+        first = texts.offsets[text]
+        self.starts = first + j * n_steps[text] // n_pieces[text]
+        self.stops = first + (j + 1) * n_steps[text] // n_pieces[text]
+
+    @property
+    def n_batches(self):
+        """About as many as an epoch has; how many there are depends on the order of the texts."""
+        n_chunks = -(-(self.stops - self.starts) // self.bptt)
+        return max(-(-int(n_chunks.sum()) // self.n_lanes), int(n_chunks.max()))
+
+    def batches(self, rng):
+        """Minibatches of one epoch; the texts in their own order where rng is None."""
+        n_lanes = min(self.n_lanes, len(self.starts))
+        waiting = iter(np.arange(len(self.starts)) if rng is None else rng.permutation(len(self.starts)))
+        at, stops = np.zeros(n_lanes, np.int64), np.zeros(n_lanes, np.int64)
+        state = self.network.stack.zero_state(n_lanes)
+        while True:
+            ended = np.flatnonzero(at == stops)
+            pieces = np.fromiter(itertools.islice(waiting, len(ended)), np.int64)
+            fresh = ended[: len(pieces)]
+            at[fresh], stops[fresh] = self.starts[pieces], self.stops[pieces]
+            lanes = np.flatnonzero(at < stops)
+            if not len(lanes):
+                return
+            live = state.take(lanes)
+            live.clear(np.searchsorted(lanes, fresh))
+            yield self._chunk(at[lanes], np.minimum(stops[lanes] - at[lanes], self.bptt), live)
+            state.put(lanes, live)
+            at[lanes] = np.minimum(at[lanes] + self.bptt, stops[lanes])
+
+    def _chunk(self, starts, lengths, state):
+        offsets = np.concatenate(([0], np.cumsum(lengths)))
+        places = np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], lengths)
+        weights = np.full(len(places), 1 / len(places), self.network.dtype)
+        return Minibatch(
+            Sequences(self.tokens[places][:, None], offsets), np.arange(len(lengths)),
+            StepValues(self.tokens[places + 1], offsets), StepValues(weights, offsets), state, n_steps=len(places),
+            share=len(places), places=places,
+        )  # fmt: skip

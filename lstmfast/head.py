@@ -5,6 +5,7 @@ import numpy as np
 from .layers import Dense
 from .layers.initializers import BLANK
 from .layers.parameters import check_size
+from .losses import softmax_losses
 
 # A loss is computed in blocks of rows with about this many outputs, which then stay in the cache from the product to
 # the gradient, and bound the memory of a large vocabulary. Fewer than MIN_ROWS would read the weights too often.
@@ -90,9 +91,7 @@ class Head:
         dz : ndarray of shape (n, input_size)
         """
         value, dz = 0.0, np.empty_like(z)
-        size = max(MIN_ROWS, BLOCK_OUTPUTS // self.layers[-1].output_size)
-        for start in range(0, len(z), size):
-            block = slice(start, start + size)
+        for block in self._blocks(len(z)):
             rows = mask_rows[block]
             block_masks = [None if mask is None else mask[rows] for mask in masks]
             outputs, seen = self.forward(z[block], block_masks, n_threads)
@@ -100,3 +99,15 @@ class Head:
             dz[block] = self.backward(seen, gradient, block_masks, n_threads)
             value += part
         return value, dz
+
+    def log_likelihoods(self, z, targets, n_threads=1):
+        """Logarithm of softmax(outputs)[target] (n,) for z (n, input_size) and targets (n,)."""
+        result = np.empty(len(z), z.dtype)
+        for block in self._blocks(len(z)):
+            outputs, _ = self.forward(z[block], n_threads=n_threads)
+            result[block] = -softmax_losses(outputs, targets[block], n_threads=n_threads)
+        return result
+
+    def _blocks(self, n_rows):
+        size = max(MIN_ROWS, BLOCK_OUTPUTS // self.layers[-1].output_size)
+        return (slice(start, start + size) for start in range(0, n_rows, size))

@@ -9,6 +9,15 @@ import numpy as np
 from . import _core
 
 
+def softmax_losses(z, targets, weights=None, n_threads=1):
+    """-log softmax(z)[target] (n,); z, which must be C-contiguous, becomes the gradient of their weighted sum."""
+    losses = np.empty(len(z), z.dtype)
+    weights = np.ones(len(z), z.dtype) if weights is None else np.ascontiguousarray(weights, z.dtype)
+    targets = np.ascontiguousarray(targets, np.int64)
+    _core.softmax_cross_entropy(z, targets, weights, losses, z.shape[1], z.dtype == np.float64, n_threads)
+    return losses
+
+
 class SoftmaxCrossEntropy:
     """-log softmax(z)[target]; targets (n,) are class indices."""
 
@@ -20,9 +29,7 @@ class SoftmaxCrossEntropy:
     @np.errstate(all="ignore")  # a loss that overflows is told by its value
     def value_and_gradient(self, z, targets, weights, n_threads=1):
         """The gradient takes the place of z, which must be C-contiguous."""
-        losses = np.empty(len(z), z.dtype)
-        targets, weights = np.ascontiguousarray(targets, np.int64), np.ascontiguousarray(weights, z.dtype)
-        _core.softmax_cross_entropy(z, targets, weights, losses, z.shape[1], z.dtype == np.float64, n_threads)
+        losses = softmax_losses(z, targets, weights, n_threads)
         return float(np.multiply(weights, losses, dtype=np.float64).sum()), z
 
 

@@ -155,6 +155,22 @@ class Network(FlatParameters):
             result[packed_rows(batch, sequences.offsets[rows])] = self.crf.marginals(batch, z, n_threads)
         return result
 
+    @np.errstate(all="ignore")
+    def log_likelihoods(self, chunk, workspace, n_threads=1):
+        """Logarithm of the probability (n_steps,) of each target of a Minibatch, without pooling; its state is
+        overwritten by that after it."""
+        sequences, result = chunk.sequences, np.empty(chunk.n_steps, self.dtype)
+        order = np.argsort(-sequences.lengths, kind="stable")
+        batch, x_first = _core.Batch(sequences.lengths[order]), sequences.offsets[order]
+        record = self.stack.forward(
+            batch, sequences.steps, x_first=x_first, masks=self.no_masks(), state=chunk.state.take(order),
+            all_steps=True, workspace=workspace, n_threads=n_threads,
+        )  # fmt: skip
+        chunk.state.put(order, record.state)
+        rows = packed_rows(batch, x_first)
+        result[rows] = self.head.log_likelihoods(record.y, chunk.targets.values[rows], n_threads)
+        return result
+
     def _must_be_causal(self, what):
         if self.config["bidirectional"]:
             raise ValueError(f"a bidirectional model has no {what}: its reverse direction begins at a sequence's end")

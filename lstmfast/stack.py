@@ -63,6 +63,12 @@ class State:
                 if array is not None:
                     array[:, rows] = values
 
+    def clear(self, rows):
+        """Set the state of some sequences to 0."""
+        for array in [*self.h, *self.c]:
+            if array is not None:
+                array[:, rows] = 0
+
     @property
     def _parts(self):
         return self.h, self.c

@@ -1,8 +1,9 @@
 """scikit-learn estimators."""
 
 from .classifier import LSTMClassifier
+from .language_model import LSTMLanguageModel
 from .regressor import LSTMRegressor
 from .saving import load
 from .tagger import LSTMTagger
 
-__all__ = ["LSTMClassifier", "LSTMRegressor", "LSTMTagger", "load"]
+__all__ = ["LSTMClassifier", "LSTMLanguageModel", "LSTMRegressor", "LSTMTagger", "load"]

@@ -36,7 +36,7 @@ def _positive(closed="neither"):
 
 
 _SHARE = Interval(Real, 0, 1, closed="left")
-_COUNT = Interval(Integral, 1, None, closed="left")
+COUNT = Interval(Integral, 1, None, closed="left")
 
 
 class RecurrentEstimator(BaseEstimator):
@@ -59,7 +59,7 @@ class RecurrentEstimator(BaseEstimator):
         "bidirectional": ["boolean"],
         "pooling": [StrOptions(set(POOLINGS))],
         "dense_layer_sizes": ["array-like", Integral],
-        "embedding_dim": [_COUNT, None],
+        "embedding_dim": [COUNT, None],
         "embedding_weights": ["array-like", None],
         "dropout": [_SHARE],
         "recurrent_dropout": [_SHARE],
@@ -74,10 +74,10 @@ class RecurrentEstimator(BaseEstimator):
         "beta_2": [_SHARE],
         "epsilon": [_positive()],
         "clip_norm": [_positive(), None],
-        "batch_size": [_COUNT],
-        "max_iter": [_COUNT],
+        "batch_size": [COUNT],
+        "max_iter": [COUNT],
         "tol": [_positive("left")],
-        "n_iter_no_change": [_COUNT],
+        "n_iter_no_change": [COUNT],
         "shuffle": ["boolean"],
         "max_time": [_positive(), None],
         "early_stopping": ["boolean"],

@@ -32,6 +32,7 @@ class LSTMClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classifi
     ----------
     classes_ : ndarray of shape (n_classes,)
         The labels; for a multilabel y the indices of its columns.
+    {input_attributes}
     {attributes}
 
     See Also

@@ -37,6 +37,7 @@ class LSTMRegressor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Regressor
 
     Attributes
     ----------
+    {input_attributes}
     {attributes}
 
     See Also

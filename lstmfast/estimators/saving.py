@@ -6,7 +6,13 @@ from numbers import Integral
 from ..persistence import read_model, write_model
 from ..saved_model import check_fields, decode, encode, inconsistency, rebuild_network
 
-_CLASSES = {"LSTMClassifier": "classifier", "LSTMRegressor": "regressor", "LSTMTagger": "tagger"}
+# Each estimator and the module it is in.
+_CLASSES = {
+    "LSTMClassifier": "classifier",
+    "LSTMLanguageModel": "language_model",
+    "LSTMRegressor": "regressor",
+    "LSTMTagger": "tagger",
+}
 _HISTORY = ("loss_curve", "grad_norm_curve", "validation_scores", "stop_reason")
 
 
@@ -38,7 +44,7 @@ def load(path):
 
     Returns
     -------
-    estimator : LSTMClassifier or LSTMRegressor
+    estimator : LSTMClassifier, LSTMRegressor, LSTMTagger or LSTMLanguageModel
         It predicts the same bits as the one that was saved.
 
     Raises

@@ -82,11 +82,13 @@ callbacks : callable or list of callables, default=None
     Each is called after each epoch with an object that has the attributes epoch, loss, grad_norm, validation_score,
     learning_rate and elapsed (seconds). One that returns True stops the fit."""
 
-ATTRIBUTES = """\
+INPUT_ATTRIBUTES = """\
 n_features_in_ : int
     Features of a step; for two-dimensional X, its columns.
 feature_names_in_ : ndarray of shape (n_features_in_,)
-    Column names of X, where it was a data frame.
+    Column names of X, where it was a data frame."""
+
+ATTRIBUTES = """\
 layers_ : list
     The fitted layers of `lstmfast.layers`, lowest first: LSTM, GRU or RNN, then Dense.
 n_layers_ : int
@@ -111,7 +113,8 @@ def shares_parameters(cls=None, *, without=()):
     """Class decorator for an estimator whose ``__init__`` passes ``**parameters`` on to its base's.
 
     Its signature then names the base's arguments too, first, so that `get_params`, `clone` and help see them all, but
-    those it goes `without`; and ``{parameters}`` and ``{attributes}`` in its docstring become the shared texts.
+    those it goes `without`; and ``{parameters}``, ``{input_attributes}`` and ``{attributes}`` in its docstring become
+    the shared texts.
     """
     if cls is None:
         return functools.partial(shares_parameters, without=without)
@@ -137,15 +140,18 @@ def shares_parameters(cls=None, *, without=()):
     __init__.__signature__ = inspect.Signature(inherited + own)
     cls.__init__ = __init__
     if cls.__doc__:  # absent under python -OO
-        parameters = "\n".join(entry for name, entry in _entries(PARAMETERS) if name not in without)
-        cls.__doc__ = _insert(_insert(cls.__doc__, "{parameters}", parameters), "{attributes}", ATTRIBUTES)
+        inherited_names = {parameter.name for parameter in inherited}
+        parameters = "\n".join(entry for names, entry in _entries(PARAMETERS) if names & inherited_names)
+        texts = {"parameters": parameters, "input_attributes": INPUT_ATTRIBUTES, "attributes": ATTRIBUTES}
+        for mark, text in texts.items():
+            cls.__doc__ = _insert(cls.__doc__, f"{{{mark}}}", text)
     return cls
 
 
 def _entries(text):
-    """Pairs (name, entry) of a numpydoc section."""
+    """Pairs (names, entry) of a numpydoc section."""
     for entry in re.split(r"\n(?! )", text):
-        yield entry.split(" :")[0], entry
+        yield set(entry.split(" :")[0].split(", ")), entry
 
 
 def _insert(text, mark, block):

@@ -32,6 +32,7 @@ class LSTMTagger(LSTMClassifier):
     ----------
     classes_ : ndarray of shape (n_classes,)
         The labels.
+    {input_attributes}
     {attributes}
 
     See Also

@@ -1,0 +1,64 @@
+"""What the estimators share that learn to go on with sequences of tokens: language model, recommender, translator."""
+
+import numpy as np
+from sklearn.utils import check_random_state
+
+from ..losses import SoftmaxCrossEntropy
+from ..training import History
+from .base import COUNT, RecurrentEstimator, generator
+from .sharing import shares_parameters
+
+
+@shares_parameters(without=("pooling", "embedding_weights"))
+class TokenEstimator(RecurrentEstimator):
+    """Base of the estimators whose targets are tokens of their own data. A subclass says
+
+    - ``_learn(data)``: sets its vocabulary,
+    - ``_encode(data)``: data -> sequences with a length and ``take``,
+    - ``_examples(sequences, network)``: what training goes through,
+    - ``_log_likelihoods(network, sequences)``: of each token, a list of arrays.
+    """
+
+    _parameter_constraints = RecurrentEstimator._parameter_constraints | {"embedding_dim": [COUNT]}
+
+    def __init__(self, *arguments, embedding_dim=32, **parameters):
+        super().__init__(*arguments, **parameters)
+        self.embedding_dim = embedding_dim
+
+    def _fit(self, data, validation):
+        """Fit on data, in whatever form ``_learn`` and ``_encode`` take it; validation likewise, or None."""
+        going_on = self.warm_start and hasattr(self, "_network")
+        self._check_arguments()
+        if not going_on:
+            self._learn(data)
+        sequences = self._encode(data)
+        validation = None if validation is None else self._encode(validation)
+        random_state = check_random_state(self.random_state)
+        rng = generator(random_state)
+        if self.early_stopping and validation is None:
+            sequences, validation = self._split(sequences, random_state)
+        config = self._network_config()
+        network = self._copy_network(config) if going_on else self._new_network(config, rng)
+
+        def validation_score():
+            return float(np.concatenate(self._log_likelihoods(network, validation)).mean(dtype=np.float64))
+
+        self._train(
+            network, self._examples(sequences, network), rng, History(), self.max_iter,
+            validation_score if validation is not None else None, going_on,
+        )  # fmt: skip
+
+    def _split(self, sequences, random_state):
+        """(sequences to train on, sequences held out)"""
+        held_out = self._hold_out(None, len(sequences), random_state)
+        return sequences.take(~held_out), sequences.take(held_out)
+
+    def _make_loss(self):
+        return SoftmaxCrossEntropy()
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.string = True
+        tags.input_tags.two_d_array = False
+        tags.target_tags.required = False
+        return tags
