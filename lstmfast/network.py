@@ -162,13 +162,14 @@ class Network(FlatParameters):
         sequences, result = chunk.sequences, np.empty(chunk.n_steps, self.dtype)
         order = np.argsort(-sequences.lengths, kind="stable")
         batch, x_first = _core.Batch(sequences.lengths[order]), sequences.offsets[order]
-        record = self.stack.forward(
-            batch, sequences.steps, x_first=x_first, masks=self.no_masks(), state=chunk.state.take(order),
-            all_steps=True, workspace=workspace, n_threads=n_threads,
-        )  # fmt: skip
-        chunk.state.put(order, record.state)
         rows = packed_rows(batch, x_first)
-        result[rows] = self.head.log_likelihoods(record.y, chunk.targets.values[rows], n_threads)
+        with self._thread_choice(batch, n_threads).measure(batch.n_steps) as n_used:
+            record = self.stack.forward(
+                batch, sequences.steps, x_first=x_first, masks=self.no_masks(), state=chunk.state.take(order),
+                all_steps=True, workspace=workspace, n_threads=n_used,
+            )  # fmt: skip
+            chunk.state.put(order, record.state)
+            result[rows] = self.head.log_likelihoods(record.y, chunk.targets.values[rows], n_used)
         return result
 
     def _must_be_causal(self, what):

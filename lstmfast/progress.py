@@ -42,7 +42,7 @@ class _Bar(Progress):
         from tqdm.auto import tqdm
 
         # Epochs as floats: how many batches an epoch has is not always known before.
-        layout = "{l_bar}{bar}| {n:.4g}/{total} epochs [{elapsed}<{remaining}{postfix}]"
+        layout = "{l_bar}{bar}| {n:.1f}/{total} epochs [{elapsed}<{remaining}{postfix}]"
         self.bar, self.n_batches, self.done = tqdm(total=n_epochs, unit="epoch", bar_format=layout), n_batches, 0
 
     def __enter__(self):

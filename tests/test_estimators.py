@@ -714,7 +714,7 @@ def test_verbose_1_is_a_bar(capsys):
     small(verbose=1, max_iter=4).fit(X, y, X_val=X, y_val=y)
     captured = capsys.readouterr()
     assert captured.out == ""
-    for part in ("4/4", "epoch", "loss=", "validation=", "100%"):
+    for part in ("4.0/4 epochs", "loss=", "validation=", "100%"):
         assert part in captured.err
 
 
