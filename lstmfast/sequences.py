@@ -22,6 +22,7 @@ scikit-learn is imported only for tables and to check a 2-D X against an estimat
 """
 
 import math
+import reprlib
 import sys
 from dataclasses import dataclass
 from itertools import pairwise
@@ -187,7 +188,7 @@ def check_tokens(X, *, estimator=None, reset=True, n_tokens=None):
     estimator, reset
         As in `check_sequences`.
     n_tokens : int, default=None
-        Tokens must be below it. None: any number of them.
+        Tokens must be below it. None: below 2**31 - 1.
 
     Returns
     -------
@@ -199,17 +200,17 @@ def check_tokens(X, *, estimator=None, reset=True, n_tokens=None):
     ValueError, TypeError
         If X is none of these, holds no integers, negative ones, or a token that is not below n_tokens.
     """
-    for place, entry in [(f"X[{i}]", entry) for i, entry in enumerate(X)] if is_list(X) else [("X", X)]:
-        # An empty list is float64 to NumPy; what follows says what is wrong with it.
-        dtype = np.asarray(entry).dtype if np.size(entry) else np.dtype(int)
-        if dtype.kind not in "iu":
-            hint = "; text first needs a SequenceVectorizer" if dtype.kind in "OUS" else " (embedding_dim is set)"
-            raise TypeError(f"{place} must hold integers, the numbers of tokens, got {dtype}{hint}")
+    entries = list(X) if is_list(X) else None
+    for place, entry in [("X", X)] if entries is None else [(f"X[{i}]", entry) for i, entry in enumerate(entries)]:
+        _check_integers(entry, place)
+    if (entries and all(np.ndim(entry) == 0 for entry in entries)) or (entries is None and np.ndim(X) == 1):
+        raise ValueError("X must be a list of sequences of tokens, got one sequence. Pass [X].")
     sequences = check_sequences(X, dtype=np.int64, estimator=estimator, reset=reset)
     steps = sequences.steps
+    limit = n_tokens or 2**31 - 1  # their number must be a size too
     if sequences.n_features != 1:
         raise ValueError(f"tokens come one a step, got {sequences.n_features} a step; X must be (n, T) or 1-D arrays")
-    for wrong, what in ((steps < 0, "not negative"), (steps >= (n_tokens or np.inf), f"below {n_tokens}")):
+    for wrong, what in ((steps < 0, "not negative"), (steps >= limit, f"below {limit}")):
         if wrong.any():
             step = int(np.argmax(wrong))
             i = int(np.searchsorted(sequences.offsets, step, side="right")) - 1
@@ -217,6 +218,23 @@ def check_tokens(X, *, estimator=None, reset=True, n_tokens=None):
                 f"tokens must be {what}, got {steps[step, 0]} at X[{i}][{step - sequences.offsets[i]}]"
             )  # fmt: skip
     return sequences
+
+
+def _check_integers(entry, place):
+    """Raise an error that shows what is wrong, unless an entry holds integers that fit into int64, or nothing."""
+    array = np.asarray(entry)
+    items = entry if isinstance(entry, list | tuple) else array.ravel() if array.dtype == object else []
+    if array.dtype.kind in "iu" and bool not in set(map(type, items)):  # beside integers NumPy reads True as 1
+        if array.size and array.dtype == np.uint64 and array.max() > np.iinfo(np.int64).max:
+            raise ValueError(f"{place} must hold integers below 2**31 - 1, the numbers of tokens, got {array.max()}")
+    elif array.size:  # what is empty is float64 to NumPy: check_sequences says what is wrong with it
+        wrong = [item for item in items if isinstance(item, bool) or np.asarray(item).dtype.kind not in "iu"][:1]
+        got = f"{reprlib.repr(wrong[0])} ({type(wrong[0]).__name__})" if wrong else f"dtype {array.dtype}"
+        if array.dtype.kind in "US" or (wrong and isinstance(wrong[0], str | bytes)):
+            hint = "text first needs a SequenceVectorizer"
+        else:
+            hint = "embedding_dim is set" if wrong or array.dtype != object else "give the array an integer dtype"
+        raise TypeError(f"{place} must hold integers below 2**31 - 1, the numbers of tokens, got {got}; {hint}")
 
 
 def is_list(X):

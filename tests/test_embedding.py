@@ -205,16 +205,56 @@ def test_accepted_layouts(layout):
         (["a b", "c", "d", "e"], TypeError, "SequenceVectorizer"),
         ([[1, 2], [-1], [3], [4]], ValueError, r"not negative, got -1 at X\[1\]\[0\]"),
         (np.zeros((4, 3, 2), int), ValueError, "one a step"),
-        ([[1, 2], [], [3], [4]], (ValueError, TypeError), r"X\[1\]"),
-        (np.ones((4, 2), bool), TypeError, "integers"),
+        ([[1, 2], [], [3], [4]], ValueError, r"X\[1\] with 0 time step"),
+        ([[], [], [], []], ValueError, r"0 feature\(s\) \(shape=\(4, 0\)\)"),
+        ([np.array([], int), [], [1], [2]], ValueError, r"X\[0\] with 0 time step"),
+        ([], ValueError, r"0 sample\(s\)"),
+        (np.zeros((4, 0), int), ValueError, r"0 feature\(s\)"),
+        (np.ones((4, 2), bool), TypeError, "X must hold integers.*got dtype bool"),
+        ([[1, 2], [True, 2], [3], [4]], TypeError, r"X\[1\] must hold integers.*got True \(bool\)"),
+        ([[1, 2], [1, "a"], [3], [4]], TypeError, r"X\[1\] must .*got 'a' \(str\); text first needs a Seq"),
+        ([[1, 2], ["a"], [3], [4]], TypeError, r"X\[1\] must .*got 'a' \(str\); text first needs a Seq"),
+        ([[1, 2], [1, None], [3], [4]], TypeError, r"X\[1\] must .*got None \(NoneType\); embedding_dim is set"),
+        ([[1, 2], [1, 2.0], [3], [4]], TypeError, r"X\[1\] must .*got 2.0 \(float\)"),
+        ([[1, 2], None, [3], [4]], TypeError, r"X\[1\] must .*got None \(NoneType\)"),
+        ([[1, 2], [1, 2**64], [3], [4]], TypeError, r"X\[1\] must hold integers below 2\*\*31 - 1.*got 184467"),
+        ([[1, 2], [2**63], [3], [4]], ValueError, r"X\[1\] must hold integers below 2\*\*31 - 1, .*got 9223372036854"),
+        (np.full((4, 1), 2**64 - 1, np.uint64), ValueError, "X must hold .*got 18446744073709551615"),
+        ([[1, 2], [3, 2**31 - 1], [3], [4]], ValueError, r"below 2147483647, got 2147483647 at X\[1\]\[1\]"),
+        ([1, 2, 3, 4], ValueError, r"list of sequences of tokens, got one sequence\. Pass \[X\]"),
+        (np.arange(4), ValueError, r"list of sequences of tokens, got one sequence\. Pass \[X\]"),
+        ("abcd", TypeError, "X must hold integers.*SequenceVectorizer"),
+        (np.array([["a", "b"]] * 4, object), TypeError, r"X must .*got 'a' \(str\); text first"),
+        (np.array([[1, 2]] * 4, object), TypeError, "X must .*got dtype object; give the array an integer dtype"),
+        ([np.array(["2020"], "M8[D]")] * 4, TypeError, r"X\[0\] must .*got dtype datetime64"),
+        ([{1}, {2}, {3}, {4}], TypeError, r"X\[0\] must .*got \{1\} \(set\)"),
+        (None, TypeError, r"X must .*got None \(NoneType\)"),
     ],
-    ids=["floats", "lists of floats", "text", "negative", "3-D", "empty", "bools"],
+    ids=lambda value: None if isinstance(value, type) else repr(value)[:30] if not isinstance(value, str) else "",
 )  # fmt: skip
 def test_bad_tokens(X, error, match):
     classifier = small()
     with pytest.raises(error, match=match):
         classifier.fit(X, [0, 1, 0, 1])
     assert not hasattr(classifier, "_network")
+
+
+@pytest.mark.parametrize("y", [[0], [0, 1, 0], [], [0, "a"], [0, None], [0, np.nan], None])
+@pytest.mark.parametrize("cls", [LSTMClassifier, LSTMRegressor])
+def test_bad_targets(cls, y):
+    estimator = small(cls)
+    match = "inconsistent numbers of samples|strings or all numbers|requires y|contains NaN|could not convert string"
+    with pytest.raises((ValueError, TypeError), match=match):
+        estimator.fit([[0, 1], [1]], y)
+    assert not hasattr(estimator, "_network")
+
+
+def test_a_vocabulary_of_one():
+    for X in ([[0], [0, 0], [0]], SequenceVectorizer(max_features=1).fit_transform(["a", "a b a", "a"])):
+        classifier = small().fit(X, [0, 1, 0])
+        assert classifier.predict_proba(X).shape == (3, 2)
+        with pytest.raises(ValueError, match=f"below {classifier._network.embedding.n_tokens}"):
+            classifier.predict([[classifier._network.embedding.n_tokens]])
 
 
 def test_bad_embedding_weights(data):
@@ -232,8 +272,11 @@ def test_predict_refuses_what_fit_did_not_see(data):
     classifier = small().fit(X, y)
     with pytest.raises(ValueError, match=r"below 11, got 11 at X\[1\]\[2\]"):
         classifier.predict([[1], [2, 3, 11]])
-    with pytest.raises(TypeError, match="integers"):
-        classifier.predict([np.array([1.0])])
+    for X, error, match in [([np.array([1.0])], TypeError, "integers"), ([[1], []], ValueError, r"X\[1\] with 0 time"),
+                            ([[1, "a"]], TypeError, "SequenceVectorizer"), ([1, 2], ValueError, r"Pass \[X\]"),
+                            ([], ValueError, "0 sample"), ([[1, True]], TypeError, "bool")]:  # fmt: skip
+        with pytest.raises(error, match=match):
+            classifier.predict(X)
 
 
 # ---- text -----------------------------------------------------------------------------------------------------------

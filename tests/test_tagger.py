@@ -194,15 +194,54 @@ def test_scikit_learn_s_tools(data):
         (["ab", ["a"]], TypeError, r"y\[0\]"),
         ([1, 2], TypeError, r"y\[0\] must be a sequence of labels"),
         ([[["a"], ["b"]], ["a"]], ValueError, r"y\[0\] must be one-dimensional"),
-        ([["a", 1], ["a"]], TypeError, "all strings or all numbers"),
+        ([["a", 1], ["a"]], TypeError, "all strings or all numbers, got int, str"),
+        ([["a", "b"], [1]], TypeError, "all strings or all numbers, got int, str"),
+        ([["a", None], ["a"]], TypeError, "all strings or all numbers, got NoneType, str"),
+        ([[0, None], [0]], TypeError, "all strings or all numbers, got NoneType, int"),
+        ([[0, np.nan], [0]], ValueError, "y contains NaN"),
+        ([["a", "b"], []], ValueError, r"y\[1\] has 0 labels, but X\[1\] has 1 steps"),
+        ([["a", "b"], ["a", "b"]], ValueError, r"y\[1\] has 2 labels, but X\[1\] has 1 steps"),
+        ([["a", "b"], ["a"], ["a"]], ValueError, "each of the 2 sequences, got 3"),
+        ([], ValueError, "each of the 2 sequences, got 0"),
+        ([["a", "b"], None], TypeError, r"y\[1\] must be a sequence of labels, got NoneType"),
         (None, ValueError, "requires y"),
     ],
 )
 def test_bad_labels(y, error, match):
-    tagger = small()
+    for tagger, X in ((small(), [[1.0, 2.0], [3.0]]), (small(embedding_dim=2), [[0, 1], [1]])):
+        with pytest.raises(error, match=match):
+            tagger.fit(X, y)
+        assert not hasattr(tagger, "_network")
+
+
+@pytest.mark.parametrize(
+    ("y", "error", "match"),
+    [
+        (None, TypeError, "list of label sequences, .* got NoneType"),
+        ([["a", "b"]], ValueError, "each of the 2 sequences, got 1"),
+        ([["a"], ["a"]], ValueError, r"y\[0\] has 1 labels, but X\[0\] has 2 steps"),
+        ([["a", 1], ["a"]], TypeError, "all strings or all numbers"),
+        ([["a", None], ["a"]], TypeError, "all strings or all numbers"),
+        ([[0, 1], [0]], TypeError, r"of the kind that was learned, \['a' 'b'\], got 0"),
+    ],
+)
+def test_score_refuses_what_fit_does(y, error, match):
+    X = [[1.0, 2.0], [3.0]]
+    tagger = small().fit(X, [["a", "b"], ["a"]])
     with pytest.raises(error, match=match):
-        tagger.fit([[1.0, 2.0], [3.0]], y)
-    assert not hasattr(tagger, "_network")
+        tagger.score(X, y)
+    assert tagger.score(X, [["z", "z"], ["z"]]) == 0  # labels that were never seen may come
+    numbers = small().fit(X, [[1, 2], [1]])
+    with pytest.raises(TypeError, match=r"of the kind that was learned, \[1 2\], got '1'"):
+        numbers.score(X, [["1", "2"], ["1"]])
+
+
+def test_one_label_one_token_and_empty_strings():
+    tagger = small(embedding_dim=2).fit([[0, 0], [0]], [["", ""], [""]])
+    assert tagger.score([[0], [0, 0, 0]], [[""], [""] * 3]) == 1
+    for X in ([[0], []], [], [[0, "a"]], [[1]]):
+        with pytest.raises((ValueError, TypeError), match=r"0 time step|0 sample|SequenceVectorizer|below 1, got 1"):
+            tagger.predict(X)
 
 
 @pytest.mark.parametrize(

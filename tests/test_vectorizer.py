@@ -172,6 +172,14 @@ def test_documents_without_tokens_become_the_unknown_token():
     assert as_lists(vectorizer.fit(["a b"]).transform([" "])) == [[vectorizer.vocabulary_[" "]]]
 
 
+@pytest.mark.parametrize("level", ["word", "char"])
+def test_a_vocabulary_of_one(level):
+    vectorizer = SequenceVectorizer(level=level).fit(["a"])
+    assert (vectorizer.vocabulary_, vectorizer.n_tokens_) == ({"a": 1}, 2)
+    assert as_lists(vectorizer.transform(["a", "b", "", []])) == [[1], [0], [0], [0]]
+    assert vectorizer.fit([["", ""]]).vocabulary_ == {"": 1}  # as a token the empty string is one like any other
+
+
 def test_max_length():
     for level, documents in (("word", ["a b c d", "d"]), ("char", ["abcd", "d"]), ("word", [list("abcd"), ["d"]])):
         for truncate, expected in (("pre", "cd"), ("post", "ab")):
@@ -259,6 +267,9 @@ def test_tokens_are_taken_as_they_are(level):
         (np.array([b"a"]), TypeError, r"^X\[0\] must be .* \(bytes_\)"),
         ([1, 2], TypeError, r"^X\[0\] must be .* got 1 \(int\)\. .*turn numbers into str"),
         (np.ones(2), TypeError, r"^X\[0\] must be .* \(float64\)"),
+        ([["a"], [1]], TypeError, r"^X\[1\]\[0\] must be a str, got 1 \(int\)"),
+        (["a", 1], TypeError, r"^X\[1\] must be .* got 1 \(int\)"),
+        ([["a"], np.array([1.5])], TypeError, r"^X\[1\]\[0\] must be a str, got .*1.5"),
         ([["a", 1]], TypeError, r"^X\[0\]\[1\] must be a str, got 1 \(int\)"),
         ([["a", None]], TypeError, r"^X\[0\]\[1\] must be a str, got None"),
         (["a", [["b"]]], TypeError, r"^X\[1\]\[0\] must be a str, got \['b'\] \(list\)"),

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lstmfast import SequenceVectorizer, saved_model
+from lstmfast.tokens import tokenise
 from lstmfast.vocabulary import END, UNKNOWN, Vocabulary
 
 REAL = [files("sklearn.datasets.descr").joinpath(f"{name}.rst").read_text("utf-8") for name in ("iris", "wine_data")]
@@ -137,6 +138,12 @@ def test_what_unknown_and_end_decode_to():
     assert {type(token) for token in Vocabulary.learn([np.array([5, 6])], "token").decode([2, 3])} == {int}
 
 
+def test_long_tokens_at_level_char():
+    vocabulary = Vocabulary.learn([["ab", "", "c", "ab"]], "char")
+    assert as_lists(vocabulary.encode(["abc", ["ab", "c"]])) == [[UNKNOWN, UNKNOWN, 4], [2, 4]]
+    assert as_lists(vocabulary.encode(["abc"])) == [[UNKNOWN, UNKNOWN, 4]]
+
+
 def test_the_arrays_do_not_overlap():
     ids = Vocabulary.learn(["abc"], "char").encode(["ab", "c"])
     ids[0][:] = 9
@@ -167,7 +174,7 @@ def test_kinds_of_token_sequences(dtype):
     ):
         vocabulary = Vocabulary.learn(documents, "token")
         assert vocabulary == expected
-        assert {type(token) for token in vocabulary.tokens.tolist()} == {type(lists[0][0])}
+        assert {type(token) for tokens in tokenise(documents, "X", "token") for token in tokens} == {type(lists[0][0])}
         assert as_lists(expected.encode(documents)) == ids
 
 

@@ -80,14 +80,14 @@ class LSTMClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classifi
         if not hasattr(self, "_network"):
             if classes is None:
                 raise ValueError("classes must be passed on the first call to partial_fit.")
-            self.classes_ = np.unique(column_or_1d(_check_labels(classes)))
+            self.classes_ = np.unique(column_or_1d(check_labels(classes)))
             self._multilabel = y is not None and type_of_target(y).startswith("multilabel")
         elif classes is not None and not np.array_equal(np.unique(classes), self.classes_):
             raise ValueError(f"classes={classes} are not those of the first call to partial_fit: {self.classes_}")
         self._partial_fit(X, y, sample_weight, targets_known=True)
 
     def _check_targets(self, y, reset):
-        y = _check_labels(y)
+        y = check_labels(y)
         kind = type_of_target(y, input_name="y")
         multilabel = kind == "multilabel-indicator"
         if multilabel:
@@ -192,15 +192,15 @@ class LSTMClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classifi
         return tags
 
 
-def _check_labels(y):
+def check_labels(y):
     """y as an array whose labels are finite and can be compared."""
     if issparse(y):
         return y.toarray()
     if isinstance(y, np.ma.MaskedArray):
         raise ValueError("y must not be a masked array; leave out the sequences without a label")
     labels = np.ravel(np.asarray(y, dtype=object if isinstance(y, list | tuple) else None))
-    if labels.dtype == object and len({isinstance(label, str) for label in labels}) > 1:
-        kinds = sorted({type(label).__name__ for label in labels})
+    kinds = sorted({type(label).__name__ for label in labels}) if labels.dtype == object else []
+    if "NoneType" in kinds or len({isinstance(label, str) for label in labels if kinds}) > 1:
         raise TypeError(f"labels must be all strings or all numbers, got {', '.join(kinds)}")
     return check_array(y, ensure_2d=False, allow_nd=True, dtype=None, ensure_min_samples=0, ensure_min_features=0,
                        input_name="y")  # fmt: skip

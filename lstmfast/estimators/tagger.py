@@ -6,7 +6,7 @@ from sklearn.model_selection import ShuffleSplit
 from ..config import effective_n_threads
 from ..network import NO_POOLING, Network
 from ..sequences import StepValues
-from .classifier import LSTMClassifier
+from .classifier import LSTMClassifier, check_labels
 from .sharing import shares_parameters
 from .supervised import check_weights
 
@@ -67,18 +67,22 @@ class LSTMTagger(LSTMClassifier):
         super()._partial_fit_classes(X, y, classes, sample_weight)
 
     def _pair_targets(self, sequences, y, reset):
-        """Class numbers of all steps, of labels that come in as many sequences as X and as long ones."""
+        arrays = self._label_arrays(y, sequences.lengths)
+        flat = [label for array in arrays for label in array.tolist()]
+        return StepValues(self._check_targets(flat, reset), sequences.offsets)
+
+    def _label_arrays(self, y, lengths):
+        """Arrays of labels, of a y that has as many sequences as X and as long ones."""
         if isinstance(y, str) or not hasattr(y, "__len__"):
             raise TypeError(f"y must be a list of label sequences, one a sequence of X, got {type(y).__name__}")
         y = list(y)
-        if len(y) != len(sequences):
-            raise ValueError(f"y must have a label sequence for each of the {len(sequences)} sequences, got {len(y)}")
+        if len(y) != len(lengths):
+            raise ValueError(f"y must have a label sequence for each of the {len(lengths)} sequences, got {len(y)}")
         arrays = [self._label_array(entry, i) for i, entry in enumerate(y)]
-        for i, (array, length) in enumerate(zip(arrays, sequences.lengths, strict=True)):
+        for i, (array, length) in enumerate(zip(arrays, lengths, strict=True)):
             if len(array) != length:
                 raise ValueError(f"y[{i}] has {len(array)} labels, but X[{i}] has {length} steps")
-        flat = [label for array in arrays for label in array.tolist()]
-        return StepValues(self._check_targets(flat, reset), sequences.offsets)
+        return arrays
 
     def _label_array(self, entry, i):
         if isinstance(entry, str) or not hasattr(entry, "__len__"):
@@ -167,12 +171,14 @@ class LSTMTagger(LSTMClassifier):
         Returns
         -------
         score : float
+            Labels that no training sequence had are never right.
         """
         predicted = self.predict(X)
         lengths = [len(labels) for labels in predicted]
-        truth = [self._label_array(labels, i) for i, labels in enumerate(y)]
-        if [len(labels) for labels in truth] != lengths:
-            raise ValueError("y must have a label for each step of X")
+        truth = self._label_arrays(y, lengths)
+        labels = check_labels([label for array in truth for label in array.tolist()])
+        if (labels.dtype.kind in "UO") != (self.classes_.dtype.kind in "UO"):  # "1" is not 1
+            raise TypeError(f"y must hold labels of the kind that was learned, {self.classes_}, got {labels.item(0)!r}")
         right = np.concatenate([p == t for p, t in zip(predicted, truth, strict=True)])
         weights = check_weights(_step_weights(sample_weight, lengths), "sample_weight", right)
         return float(np.average(right, weights=weights))
