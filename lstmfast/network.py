@@ -108,29 +108,30 @@ class Network(FlatParameters):
     # ---- forward ----
 
     @np.errstate(all="ignore")  # whatever the caller set: tiny products underflow
-    def outputs(self, sequences, *, hidden=False, n_threads=1):
+    def outputs(self, sequences, *, hidden=False, last=False, n_threads=1):
         """Outputs (n, n_outputs) of Sequences; with hidden, what the output layer sees (n, d) instead. Without pooling
-        a row for each step.
+        a row for each step; with last, for the last one alone.
 
         A sequence's row has the same bits alone and in any company.
         """
         width = self.dense[-1].input_size if hidden else self.dense[-1].output_size
-        by_step = self.pooling == NO_POOLING
+        pooling = "last" if last else self.pooling
+        by_step = pooling == NO_POOLING
         result = np.empty((len(sequences.steps if by_step else sequences), width), self.dtype)
-        for rows, batch, outputs in self._predict(sequences, n_threads, hidden):
+        for rows, batch, outputs in self._predict(sequences, n_threads, pooling, hidden):
             result[packed_rows(batch, sequences.offsets[rows]) if by_step else rows] = outputs
         return result
 
-    def _predict(self, sequences, n_threads, hidden=False):
+    def _predict(self, sequences, n_threads, pooling=NO_POOLING, hidden=False):
         """Triples (rows, batch, outputs) that together hold all sequences."""
         workspace = Workspace()
         for rows, batch in prediction_batches(sequences):
             with self._thread_choice(batch, n_threads).measure(batch.n_steps) as n_used:
                 record = self.stack.forward(
                     batch, sequences.steps, x_first=sequences.offsets[rows], masks=self.no_masks(),
-                    all_steps=self.pooling != "last", workspace=workspace, n_threads=n_used,
+                    all_steps=pooling != "last", workspace=workspace, n_threads=n_used,
                 )  # fmt: skip
-                outputs, _ = self.head.forward(self._pool(record)[0], n_threads=n_used, hidden=hidden)
+                outputs, _ = self.head.forward(self._pool(record, pooling)[0], n_threads=n_used, hidden=hidden)
             yield rows, batch, outputs
 
     @np.errstate(all="ignore")
@@ -231,15 +232,15 @@ class Network(FlatParameters):
 
     # ---- pooling: what the head sees, and its way back ----
 
-    def _pool(self, record):
+    def _pool(self, record, pooling):
         """(z, max_at): what the head sees of a StackPass, and for a maximum the steps it comes from."""
         batch, max_at = record.batch, None
-        if self.pooling == NO_POOLING:
+        if pooling == NO_POOLING:
             return record.y, max_at
-        if self.pooling == "last":
+        if pooling == "last":
             return np.ascontiguousarray(record.state.h[-1].transpose(1, 0, 2)).reshape(batch.n_rows, -1), max_at
         z = np.empty((batch.n_rows, self.stack.output_size), self.dtype)
-        if self.pooling == "mean":
+        if pooling == "mean":
             _core.pool_mean(batch, record.y, z)
         else:
             max_at = np.empty(z.shape, np.int64)
@@ -312,7 +313,7 @@ class Network(FlatParameters):
                 state=state and state.take(group), training=True, all_steps=self.pooling != "last",
                 workspace=workspace, n_threads=n_threads,
             )  # fmt: skip
-            z, max_at = self._pool(record)
+            z, max_at = self._pool(record, self.pooling)
             part, dz = self._head_loss(
                 record.batch, z, loss, targets[group], weights[group], group_masks.dense, n_threads
             )

@@ -300,12 +300,14 @@ class LSTMLanguageModel(TokenEstimator):
         return self._network.stream(n, "softmax", effective_n_threads(self.n_jobs))
 
 
-def framed(ids):
-    """Sequences of arrays of ids, with `END` before and after each."""
-    lengths = np.array([len(entry) for entry in ids], np.int64) + 2
+def framed(ids, end=True):
+    """Sequences of arrays of ids, with `END` before each and, if asked, after it."""
+    lengths = np.array([len(entry) for entry in ids], np.int64) + 1 + end
     offsets = np.concatenate(([0], np.cumsum(lengths)))
     steps = np.full(offsets[-1], END, np.int64)
     inside = np.ones(len(steps), bool)
-    inside[offsets[:-1]] = inside[offsets[1:] - 1] = False
+    inside[offsets[:-1]] = False
+    if end:
+        inside[offsets[1:] - 1] = False
     steps[inside] = np.concatenate(ids)
     return Sequences(steps[:, None], offsets)

@@ -10,6 +10,7 @@ from ..saved_model import check_fields, decode, encode, inconsistency, rebuild_n
 _CLASSES = {
     "LSTMClassifier": "classifier",
     "LSTMLanguageModel": "language_model",
+    "LSTMRecommender": "recommender",
     "LSTMRegressor": "regressor",
     "LSTMTagger": "tagger",
 }
@@ -44,7 +45,7 @@ def load(path):
 
     Returns
     -------
-    estimator : LSTMClassifier, LSTMRegressor, LSTMTagger or LSTMLanguageModel
+    estimator : object
         It predicts the same bits as the one that was saved.
 
     Raises
