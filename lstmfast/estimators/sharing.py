@@ -134,7 +134,7 @@ def shares_parameters(cls=None, *, without=()):
     def __init__(self, *args, **parameters):
         for name in without:
             if name in parameters:
-                raise TypeError(f"{cls.__name__} has no argument {name!r}")
+                raise TypeError(f"{type(self).__name__} has no argument {name!r}")
         original(self, *args, **parameters)
 
     __init__.__signature__ = inspect.Signature(inherited + own)
