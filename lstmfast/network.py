@@ -42,27 +42,32 @@ class Network(FlatParameters):
         Not None: steps are tokens below it, and an embedding stands before the first recurrent layer.
     crf : bool
         Whether the outputs of the steps are the scores of a CRF.
+    n_samples : int or None
+        Not None: the output layer is an OutputEmbedding, and training goes by a `losses.SampledSoftmax` with this many
+        draws for each block of rows. All else sees every output.
 
     Attributes
     ----------
     parameters : ndarray of shape (n_parameters,)
-        Flat array; the first `n_penalised` are weights, up to `n_dense` biases, the rest the embedding.
+        Flat array; the first `n_penalised` are weights, up to `n_dense` biases, the rest the embedding and the output
+        embedding: so no penalty reaches these.
     gradients : ndarray of shape (n_dense,)
-        Of all but the embedding, which keeps its own, by rows.
+        Of all but the embeddings, which keep their own, by rows.
     embedding : Embedding or None
     layers : list of LSTM, GRU or RNN
     dense : list of Dense
+        With n_samples the last is an OutputEmbedding.
     """
 
     def __init__(self, n_features, hidden_layer_sizes, n_outputs, *, bidirectional=False, pooling="last",
                  dense_layer_sizes=(), dtype="float32", cell="lstm", activation="tanh", recurrent_activation="sigmoid",
-                 clip=None, n_tokens=None, crf=False):  # fmt: skip
+                 clip=None, n_tokens=None, crf=False, n_samples=None):  # fmt: skip
         self.config = {
             "n_features": int(n_features), "hidden_layer_sizes": [int(size) for size in hidden_layer_sizes],
             "n_outputs": int(n_outputs), "bidirectional": bool(bidirectional), "pooling": pooling,
             "dense_layer_sizes": [int(size) for size in dense_layer_sizes], "dtype": check_dtype(dtype).name,
             "cell": cell, "activation": activation, "recurrent_activation": recurrent_activation, "clip": clip,
-            "n_tokens": n_tokens, "crf": crf,
+            "n_tokens": n_tokens, "crf": crf, "n_samples": n_samples,
         }  # fmt: skip
         if pooling not in (*POOLINGS, NO_POOLING):
             raise ValueError(f"pooling must be one of {POOLINGS}, got {pooling!r}")
@@ -72,10 +77,13 @@ class Network(FlatParameters):
             activation=activation, recurrent_activation=recurrent_activation, clip=clip, dtype=self.dtype,
         )  # fmt: skip
         self.head = Head(
-            self.stack.output_size, (*dense_layer_sizes, n_outputs), self.dtype, first_number=len(hidden_layer_sizes)
-        )
+            self.stack.output_size, (*dense_layer_sizes, n_outputs), self.dtype, first_number=len(hidden_layer_sizes),
+            n_samples=n_samples,
+        )  # fmt: skip
         if crf and pooling != NO_POOLING:
             raise ValueError(f"a CRF stands on the outputs of every step, not on pooling={pooling!r}")
+        if crf and n_samples is not None:
+            raise ValueError(f"a CRF scores all labels: n_samples must be None, got {n_samples!r}")
         self.crf = CRF(n_outputs, dtype=dtype, random_state=BLANK) if crf else None
         self._flatten(self.stack.parts() | self.head.parts() | ({"crf": self.crf} if crf else {}))
         self._thread_choices = {}
@@ -83,7 +91,7 @@ class Network(FlatParameters):
     @staticmethod
     def count_parameters(
         n_features, hidden_layer_sizes, n_outputs, *, bidirectional, pooling, dense_layer_sizes, dtype, cell="lstm",
-        activation="tanh", recurrent_activation="sigmoid", clip=None, n_tokens=None, crf=False,
+        activation="tanh", recurrent_activation="sigmoid", clip=None, n_tokens=None, crf=False, n_samples=None,
     ):  # fmt: skip
         """Number of parameters of a network of this description, without building it."""
         total, size = Stack.count_parameters(

@@ -123,6 +123,25 @@ def test_training_skips_empty_histories_only():
         small().fit([[], []])
 
 
+# ---- sampled softmax ------------------------------------------------------------------------------------------------
+def test_a_sampled_softmax_learns_the_same(fitted):
+    model = small(max_iter=40, learning_rate_init=0.02, n_samples=2).fit(KITS)
+    assert model.recommend([["tent"], ["tent", "stove"], ["pen"]], k=1).tolist() == [["stove"], ["gas"], ["ink"]]
+    again = clone(model).set_params(n_jobs=2).fit(KITS)
+    assert (again._network.parameters == model._network.parameters).all()
+
+
+def test_a_sampled_softmax_in_files_and_warm_starts(tmp_path):
+    model = small(n_samples=3, warm_start=True).fit(KITS)
+    model.save(tmp_path / "model.lstmfast")
+    loaded = lstmfast.load(tmp_path / "model.lstmfast")
+    assert (loaded.recommend(KITS, k=7) == model.recommend(KITS, k=7)).all()
+    first = model.loss_
+    assert model.fit(KITS).loss_ < first
+    with pytest.raises(ValueError, match="n_samples=3, not None"):
+        model.set_params(n_samples=None).fit(KITS)
+
+
 # ---- unknown items --------------------------------------------------------------------------------------------------
 def test_unknown_items_are_ignored_or_an_error(fitted):
     with_unknown = ["bear", "tent", "bear", "stove"]

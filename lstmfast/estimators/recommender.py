@@ -7,6 +7,7 @@ from sklearn.utils.validation import check_is_fitted
 from .. import language
 from ..config import effective_n_threads
 from ..examples import Corpus
+from ..losses import SampledSoftmax
 from ..network import NO_POOLING
 from ..saved_model import check_fields
 from ..vocabulary import END, UNKNOWN, Vocabulary
@@ -33,6 +34,10 @@ class LSTMRecommender(TokenEstimator):
     {parameters}
     embedding_dim : int, default=32
         Size of the vector that stands for an item.
+    n_samples : int or None, default=None
+        Not None: train on a sampled softmax, over the items of a minibatch and this many others, drawn anew each time,
+        the more frequent ones more often. A step then does not pay for the number of items, which is worth it from some
+        ten thousand on; the loss is estimated. `alpha` does not reach the weights of the output layer then.
     handle_unknown : {"ignore", "error"}, default="ignore"
         What to do with items that `fit` has not seen. "ignore": a history counts as if they were not in it, and as the
         last item of one that is scored they are a miss. "error": raise a ValueError.
@@ -66,11 +71,13 @@ class LSTMRecommender(TokenEstimator):
     """
 
     _parameter_constraints = TokenEstimator._parameter_constraints | {
+        "n_samples": [COUNT, None],
         "handle_unknown": [StrOptions({"ignore", "error"})],
     }
 
-    def __init__(self, *arguments, handle_unknown="ignore", **parameters):
+    def __init__(self, *arguments, n_samples=None, handle_unknown="ignore", **parameters):
         super().__init__(*arguments, **parameters)
+        self.n_samples = n_samples
         self.handle_unknown = handle_unknown
 
     def fit(self, histories, y=None, *, histories_val=None):
@@ -125,7 +132,11 @@ class LSTMRecommender(TokenEstimator):
         n_tokens = self._vocabulary.n_tokens
         return super()._network_config() | {
             "n_features": int(self.embedding_dim), "n_tokens": n_tokens, "n_outputs": n_tokens, "pooling": NO_POOLING,
+            "n_samples": None if self.n_samples is None else int(self.n_samples),
         }  # fmt: skip
+
+    def _make_loss(self):
+        return super()._make_loss() if self.n_samples is None else SampledSoftmax(self._rng)
 
     def _examples(self, sequences, network):
         return Corpus(sequences, network, self.batch_size, None, cut=False)
