@@ -79,6 +79,13 @@ class Head:
                 dz[seen[i] <= 0] = 0
         return dz
 
+    def _sampled(self, targets, rng):
+        """This head with few outputs, and where the targets stand among them."""
+        rows, places, log_probabilities = self.sampler.candidates(targets, rng)
+        head = copy.copy(self)
+        head.layers = [*self.layers[:-1], self.layers[-1].candidates(rows, -log_probabilities)]
+        return head, places
+
     def loss_and_gradient(self, z, loss, targets, weights, masks, mask_rows, n_threads=1):
         """Loss of the outputs for z, and its gradient at z; those of the parameters are added to what is there.
 
@@ -109,13 +116,6 @@ class Head:
             dz[block] = head.backward(seen, gradient, block_masks, n_threads)
             value += part
         return value, dz
-
-    def _sampled(self, targets, rng):
-        """This head with few outputs, and where the targets stand among them."""
-        rows, places, log_probabilities = self.sampler.candidates(targets, rng)
-        head = copy.copy(self)
-        head.layers = [*self.layers[:-1], self.layers[-1].candidates(rows, -log_probabilities)]
-        return head, places
 
     def log_likelihoods(self, z, targets, n_threads=1):
         """Logarithm of softmax(outputs)[target] (n,) for z (n, input_size) and targets (n,)."""
