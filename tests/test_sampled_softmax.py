@@ -338,7 +338,9 @@ def test_the_count_of_parameters_is_right():
     assert Network.count_parameters(**case.net.config) == case.net.parameters.size
 
 
-@pytest.mark.parametrize(("n_samples", "error"), [(0, ValueError), (-3, ValueError), (2.5, TypeError)])
+@pytest.mark.parametrize(
+    ("n_samples", "error"), [(0, ValueError), (-3, ValueError), (2.5, TypeError), (True, TypeError)]
+)
 def test_bad_numbers_of_samples(n_samples, error):
     with pytest.raises(error, match="n_samples must be"):
         Head(3, (5,), np.dtype("float32"), 0, n_samples)
