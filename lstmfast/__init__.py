@@ -11,6 +11,7 @@ _HOMES = {
     "LSTMLanguageModel": "estimators",
     "LSTMRegressor": "estimators",
     "LSTMTagger": "estimators",
+    "LSTMTranslator": "estimators",
     "ModelFormatError": "persistence",
     "SequenceScaler": "preprocessing",
     "SequenceVectorizer": "vectorizer",

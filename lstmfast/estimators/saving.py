@@ -12,6 +12,7 @@ _CLASSES = {
     "LSTMLanguageModel": "language_model",
     "LSTMRegressor": "regressor",
     "LSTMTagger": "tagger",
+    "LSTMTranslator": "translator",
 }
 _HISTORY = ("loss_curve", "grad_norm_curve", "validation_scores", "stop_reason")
 
@@ -44,7 +45,7 @@ def load(path):
 
     Returns
     -------
-    estimator : LSTMClassifier, LSTMRegressor, LSTMTagger or LSTMLanguageModel
+    estimator : LSTMClassifier, LSTMRegressor, LSTMTagger, LSTMLanguageModel or LSTMTranslator
         It predicts the same bits as the one that was saved.
 
     Raises
