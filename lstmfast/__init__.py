@@ -9,6 +9,7 @@ from ._version import __version__
 _HOMES = {
     "LSTMClassifier": "estimators",
     "LSTMLanguageModel": "estimators",
+    "LSTMRecommender": "estimators",
     "LSTMRegressor": "estimators",
     "LSTMTagger": "estimators",
     "LSTMTranslator": "estimators",

@@ -213,6 +213,15 @@ def optimizer_step(
     decay: float = 0.0,
     step: int = 1,
 ) -> None: ...
+def softmax_cross_entropy(
+    z: _Real,
+    targets: NDArray[np.int64],
+    weights: _Real,
+    losses: _Real,
+    n_outputs: int,
+    float64: bool,
+    n_threads: int = 1,
+) -> None: ...
 def output_probabilities(multilabel: bool, z: _Real, probabilities: _Real, n_outputs: int, float64: bool) -> None: ...
 def pool_steps(batch: Batch, y: _Real, maximum: bool) -> None: ...
 
@@ -241,3 +250,55 @@ class Stream:
     def state(self, state: dict[str, Any]) -> None: ...
 
 def evaluate(function: str, x: _Real, y: _Real, float64: bool) -> None: ...
+
+class Pairs:
+    n_pairs: int
+    n_weights: int
+    q_end: int
+    k_end: int
+    def __new__(
+        cls,
+        q_first: NDArray[np.int64],
+        q_lengths: NDArray[np.int64],
+        k_first: NDArray[np.int64],
+        k_lengths: NDArray[np.int64],
+    ) -> Self: ...
+    def split(self, weights: _Real) -> list[_Real]: ...
+    def check_apart(self) -> None: ...
+
+def attention_odds(x: _Real, n_units: int, float64: bool, odds: _Real, n_threads: int = 1) -> None: ...
+def attention_forward(
+    pairs: Pairs,
+    queries: _Real,
+    q_odds: _Real,
+    keys: _Real,
+    k_odds: _Real,
+    scale: _Real,
+    values: _Real,
+    weights: _Real,
+    context: _Real,
+    n_units: int,
+    n_values: int,
+    float64: bool,
+    n_threads: int = 1,
+) -> None: ...
+def attention_backward(
+    pairs: Pairs,
+    queries: _Real,
+    q_odds: _Real,
+    keys: _Real,
+    k_odds: _Real,
+    scale: _Real,
+    values: _Real,
+    weights: _Real,
+    dcontext: _Real,
+    dscores: _Real,
+    dqueries: _Real,
+    dkeys: _Real,
+    dvalues: _Real,
+    dscale: _Real,
+    n_units: int,
+    n_values: int,
+    float64: bool,
+    n_threads: int = 1,
+) -> None: ...

@@ -22,7 +22,7 @@ class FlatParameters:
     gradients : ndarray of shape (n_dense,)
         Of all but the tables, which keep their own.
     tables : list of Trainable
-        Layers with one parameter, "weight", whose gradient is `rows` and `row_grads`.
+        Layers of `layers.table`, whose gradient is `rows` and `row_grads`.
     """
 
     def _flatten(self, parts):

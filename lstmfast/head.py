@@ -1,11 +1,14 @@
 """Dense layers on top of the recurrent ones, and the loss of their outputs."""
 
+import copy
+
 import numpy as np
 
-from .layers import Dense
+from .layers import Dense, OutputEmbedding
 from .layers.initializers import BLANK
 from .layers.parameters import check_size
 from .losses import softmax_losses
+from .sampling import LogUniformSampler
 
 # A loss is computed in blocks of rows with about this many outputs, which then stay in the cache from the product to
 # the gradient, and bound the memory of a large vocabulary. Fewer than MIN_ROWS would read the weights too often.
@@ -24,12 +27,16 @@ class Head:
     dtype : dtype
     first_number : int
         Their names in files are this number and those after it.
+    n_samples : int or None, default=None
+        Not None: the last layer is an OutputEmbedding, and the loss, a `losses.SampledSoftmax`, samples its outputs.
     """
 
-    def __init__(self, input_size, sizes, dtype, first_number):
+    def __init__(self, input_size, sizes, dtype, first_number, n_samples=None):
         self.layers, self._first_number = [], first_number
-        for size in sizes:
-            self.layers.append(Dense(input_size, size, dtype=dtype, random_state=BLANK))
+        self.sampler = None if n_samples is None else LogUniformSampler(sizes[-1], n_samples)
+        for i, size in enumerate(sizes):
+            kind = OutputEmbedding if self.sampler is not None and i == len(sizes) - 1 else Dense
+            self.layers.append(kind(input_size, size, dtype=dtype, random_state=BLANK))
             input_size = size
 
     @staticmethod
@@ -72,6 +79,13 @@ class Head:
                 dz[seen[i] <= 0] = 0
         return dz
 
+    def _sampled(self, targets, rng):
+        """This head with few outputs, and where the targets stand among them."""
+        rows, places, log_probabilities = self.sampler.candidates(targets, rng)
+        head = copy.copy(self)
+        head.layers = [*self.layers[:-1], self.layers[-1].candidates(rows, -log_probabilities)]
+        return head, places
+
     def loss_and_gradient(self, z, loss, targets, weights, masks, mask_rows, n_threads=1):
         """Loss of the outputs for z, and its gradient at z; those of the parameters are added to what is there.
 
@@ -94,9 +108,12 @@ class Head:
         for block in self._blocks(len(z)):
             rows = mask_rows[block]
             block_masks = [None if mask is None else mask[rows] for mask in masks]
-            outputs, seen = self.forward(z[block], block_masks, n_threads)
-            part, gradient = loss.value_and_gradient(outputs, targets[block], weights[block], n_threads)
-            dz[block] = self.backward(seen, gradient, block_masks, n_threads)
+            head, labels = self, targets[block]
+            if self.sampler is not None:
+                head, labels = self._sampled(labels, loss.rng)
+            outputs, seen = head.forward(z[block], block_masks, n_threads)
+            part, gradient = loss.value_and_gradient(outputs, labels, weights[block], n_threads)
+            dz[block] = head.backward(seen, gradient, block_masks, n_threads)
             value += part
         return value, dz
 

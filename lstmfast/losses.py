@@ -33,6 +33,32 @@ class SoftmaxCrossEntropy:
         return float(np.multiply(weights, losses, dtype=np.float64).sum()), z
 
 
+class SampledSoftmax(SoftmaxCrossEntropy):
+    """Softmax cross-entropy over the targets of a block of rows and a sample of the other outputs.
+
+    For a network with `n_samples`. Each row's loss is log Z - z[target], and its partition function is estimated from
+    the candidates C, the targets of all rows and the sample, by importance sampling:
+
+        Z = sum over k of e^z[k]  is about  sum over k in C of e^z[k] / q[k] = sum over k in C of e^(z[k] - log q[k])
+
+    (Bengio & Senecal 2008; on a set of candidates Jean et al. 2015; TensorFlow's ``sampled_softmax_loss`` subtracts
+    log q from logits too). q[k] is the probability that k is a candidate given the targets: 1 for targets, for others
+    that of being drawn (`lstmfast.sampling`). So the estimate of Z has the right mean (Horvitz & Thompson 1952), and
+    with every output drawn it is the sum itself. The logarithm of the estimate, and so the loss, is on average a little
+    too small (Jensen's inequality), the less so the more samples.
+
+    A row's own target counts once; the targets of other rows are wrong answers like any others.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+        The fit's, which also shuffles: each block of rows takes the next numbers from it.
+    """
+
+    def __init__(self, rng):
+        self.rng = rng
+
+
 class SigmoidCrossEntropy:
     """-t log p - (1 - t) log(1 - p), p = sigmoid(z), for each label; targets (n, n_labels) are 0 or 1."""
 

@@ -42,27 +42,32 @@ class Network(FlatParameters):
         Not None: steps are tokens below it, and an embedding stands before the first recurrent layer.
     crf : bool
         Whether the outputs of the steps are the scores of a CRF.
+    n_samples : int or None
+        Not None: the output layer is an OutputEmbedding, and training goes by a `losses.SampledSoftmax` with this many
+        draws for each block of rows. All else sees every output.
 
     Attributes
     ----------
     parameters : ndarray of shape (n_parameters,)
-        Flat array; the first `n_penalised` are weights, up to `n_dense` biases, the rest the embedding.
+        Flat array; the first `n_penalised` are weights, up to `n_dense` biases, the rest the embedding and the output
+        embedding: so no penalty reaches these.
     gradients : ndarray of shape (n_dense,)
-        Of all but the embedding, which keeps its own, by rows.
+        Of all but the embeddings, which keep their own, by rows.
     embedding : Embedding or None
     layers : list of LSTM, GRU or RNN
     dense : list of Dense
+        With n_samples the last is an OutputEmbedding.
     """
 
     def __init__(self, n_features, hidden_layer_sizes, n_outputs, *, bidirectional=False, pooling="last",
                  dense_layer_sizes=(), dtype="float32", cell="lstm", activation="tanh", recurrent_activation="sigmoid",
-                 clip=None, n_tokens=None, crf=False):  # fmt: skip
+                 clip=None, n_tokens=None, crf=False, n_samples=None):  # fmt: skip
         self.config = {
             "n_features": int(n_features), "hidden_layer_sizes": [int(size) for size in hidden_layer_sizes],
             "n_outputs": int(n_outputs), "bidirectional": bool(bidirectional), "pooling": pooling,
             "dense_layer_sizes": [int(size) for size in dense_layer_sizes], "dtype": check_dtype(dtype).name,
             "cell": cell, "activation": activation, "recurrent_activation": recurrent_activation, "clip": clip,
-            "n_tokens": n_tokens, "crf": crf,
+            "n_tokens": n_tokens, "crf": crf, "n_samples": n_samples,
         }  # fmt: skip
         if pooling not in (*POOLINGS, NO_POOLING):
             raise ValueError(f"pooling must be one of {POOLINGS}, got {pooling!r}")
@@ -72,10 +77,13 @@ class Network(FlatParameters):
             activation=activation, recurrent_activation=recurrent_activation, clip=clip, dtype=self.dtype,
         )  # fmt: skip
         self.head = Head(
-            self.stack.output_size, (*dense_layer_sizes, n_outputs), self.dtype, first_number=len(hidden_layer_sizes)
-        )
+            self.stack.output_size, (*dense_layer_sizes, n_outputs), self.dtype, first_number=len(hidden_layer_sizes),
+            n_samples=n_samples,
+        )  # fmt: skip
         if crf and pooling != NO_POOLING:
             raise ValueError(f"a CRF stands on the outputs of every step, not on pooling={pooling!r}")
+        if crf and n_samples is not None:
+            raise ValueError(f"a CRF scores all labels: n_samples must be None, got {n_samples!r}")
         self.crf = CRF(n_outputs, dtype=dtype, random_state=BLANK) if crf else None
         self._flatten(self.stack.parts() | self.head.parts() | ({"crf": self.crf} if crf else {}))
         self._thread_choices = {}
@@ -83,7 +91,7 @@ class Network(FlatParameters):
     @staticmethod
     def count_parameters(
         n_features, hidden_layer_sizes, n_outputs, *, bidirectional, pooling, dense_layer_sizes, dtype, cell="lstm",
-        activation="tanh", recurrent_activation="sigmoid", clip=None, n_tokens=None, crf=False,
+        activation="tanh", recurrent_activation="sigmoid", clip=None, n_tokens=None, crf=False, n_samples=None,
     ):  # fmt: skip
         """Number of parameters of a network of this description, without building it."""
         total, size = Stack.count_parameters(
@@ -108,29 +116,30 @@ class Network(FlatParameters):
     # ---- forward ----
 
     @np.errstate(all="ignore")  # whatever the caller set: tiny products underflow
-    def outputs(self, sequences, *, hidden=False, n_threads=1):
+    def outputs(self, sequences, *, hidden=False, last=False, n_threads=1):
         """Outputs (n, n_outputs) of Sequences; with hidden, what the output layer sees (n, d) instead. Without pooling
-        a row for each step.
+        a row for each step; with last, for the last one alone.
 
         A sequence's row has the same bits alone and in any company.
         """
         width = self.dense[-1].input_size if hidden else self.dense[-1].output_size
-        by_step = self.pooling == NO_POOLING
+        pooling = "last" if last else self.pooling
+        by_step = pooling == NO_POOLING
         result = np.empty((len(sequences.steps if by_step else sequences), width), self.dtype)
-        for rows, batch, outputs in self._predict(sequences, n_threads, hidden):
+        for rows, batch, outputs in self._predict(sequences, n_threads, pooling, hidden):
             result[packed_rows(batch, sequences.offsets[rows]) if by_step else rows] = outputs
         return result
 
-    def _predict(self, sequences, n_threads, hidden=False):
+    def _predict(self, sequences, n_threads, pooling=NO_POOLING, hidden=False):
         """Triples (rows, batch, outputs) that together hold all sequences."""
         workspace = Workspace()
         for rows, batch in prediction_batches(sequences):
             with self._thread_choice(batch, n_threads).measure(batch.n_steps) as n_used:
                 record = self.stack.forward(
                     batch, sequences.steps, x_first=sequences.offsets[rows], masks=self.no_masks(),
-                    all_steps=self.pooling != "last", workspace=workspace, n_threads=n_used,
+                    all_steps=pooling != "last", workspace=workspace, n_threads=n_used,
                 )  # fmt: skip
-                outputs, _ = self.head.forward(self._pool(record)[0], n_threads=n_used, hidden=hidden)
+                outputs, _ = self.head.forward(self._pool(record, pooling)[0], n_threads=n_used, hidden=hidden)
             yield rows, batch, outputs
 
     @np.errstate(all="ignore")
@@ -231,15 +240,15 @@ class Network(FlatParameters):
 
     # ---- pooling: what the head sees, and its way back ----
 
-    def _pool(self, record):
+    def _pool(self, record, pooling):
         """(z, max_at): what the head sees of a StackPass, and for a maximum the steps it comes from."""
         batch, max_at = record.batch, None
-        if self.pooling == NO_POOLING:
+        if pooling == NO_POOLING:
             return record.y, max_at
-        if self.pooling == "last":
+        if pooling == "last":
             return np.ascontiguousarray(record.state.h[-1].transpose(1, 0, 2)).reshape(batch.n_rows, -1), max_at
         z = np.empty((batch.n_rows, self.stack.output_size), self.dtype)
-        if self.pooling == "mean":
+        if pooling == "mean":
             _core.pool_mean(batch, record.y, z)
         else:
             max_at = np.empty(z.shape, np.int64)
@@ -312,7 +321,7 @@ class Network(FlatParameters):
                 state=state and state.take(group), training=True, all_steps=self.pooling != "last",
                 workspace=workspace, n_threads=n_threads,
             )  # fmt: skip
-            z, max_at = self._pool(record)
+            z, max_at = self._pool(record, self.pooling)
             part, dz = self._head_loss(
                 record.batch, z, loss, targets[group], weights[group], group_masks.dense, n_threads
             )

@@ -206,12 +206,14 @@ class Vocabulary:
         return f"Vocabulary({self.level!r}, n_tokens={self.n_tokens}: {first}{more})"
 
 
-def framed(ids):
-    """Sequences of arrays of ids, with `END` before and after each."""
-    lengths = np.array([len(entry) for entry in ids], np.int64) + 2
+def framed(ids, end=True):
+    """Sequences of arrays of ids, with `END` before each and, if asked, after it."""
+    lengths = np.array([len(entry) for entry in ids], np.int64) + 1 + end
     offsets = np.concatenate(([0], np.cumsum(lengths)))
     steps = np.full(offsets[-1], END, np.int64)
     inside = np.ones(len(steps), bool)
-    inside[offsets[:-1]] = inside[offsets[1:] - 1] = False
+    inside[offsets[:-1]] = False
+    if end:
+        inside[offsets[1:] - 1] = False
     steps[inside] = np.concatenate(ids)
     return Sequences(steps[:, None], offsets)

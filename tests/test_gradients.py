@@ -280,7 +280,7 @@ def test_gradient_of_x(dropout, pooling):
         _core.Batch(lengths[order]), case.sequences.steps, x_first=x_first, masks=masks, training=True,
         all_steps=pooling != "last", workspace=workspace,
     )  # fmt: skip
-    z, max_at = net._pool(record)
+    z, max_at = net._pool(record, pooling)
     loss = LOSSES[case.loss][0]
     _, dz = net._head_loss(record.batch, z, loss, case.targets[order], case.weights[order], masks.dense, 1)
     dx, _ = net.stack.backward(record, **net._pool_backward(record, dz, max_at, workspace), input_gradient=True)

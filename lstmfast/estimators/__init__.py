@@ -2,8 +2,18 @@
 
 from .classifier import LSTMClassifier
 from .language_model import LSTMLanguageModel
+from .recommender import LSTMRecommender
 from .regressor import LSTMRegressor
 from .saving import load
 from .tagger import LSTMTagger
+from .translator import LSTMTranslator
 
-__all__ = ["LSTMClassifier", "LSTMLanguageModel", "LSTMRegressor", "LSTMTagger", "load"]
+__all__ = [
+    "LSTMClassifier",
+    "LSTMLanguageModel",
+    "LSTMRecommender",
+    "LSTMRegressor",
+    "LSTMTagger",
+    "LSTMTranslator",
+    "load",
+]

@@ -45,7 +45,7 @@ class RecurrentEstimator(BaseEstimator):
     A subclass says
 
     - ``_network_class``, and by ``_network_config`` how to build it,
-    - ``_make_loss()``,
+    - ``_make_loss()``, which may draw from ``self._rng``, the fit's Generator,
     - ``_fitted()`` and ``_restore_fitted(fields, network)``: what a file holds besides arguments, network and history.
     """
 
@@ -244,8 +244,8 @@ class RecurrentEstimator(BaseEstimator):
             | {"max_iter": max_iter, "early_stopping": self.early_stopping and validation_score is not None},
             callbacks=self._callbacks(), n_threads=effective_n_threads(self.n_jobs),
         )  # fmt: skip
-        trainer = Trainer(network, optimizer, self._make_loss(), options, rng, history, validation_score)
         self._network, self._optimizer, self._rng, self._history = network, optimizer, rng, history
+        trainer = Trainer(network, optimizer, self._make_loss(), options, rng, history, validation_score)
         try:
             trainer.run(examples)
         finally:

@@ -10,6 +10,7 @@ from ..saved_model import check_fields, decode, encode, inconsistency, rebuild_n
 _CLASSES = {
     "LSTMClassifier": "classifier",
     "LSTMLanguageModel": "language_model",
+    "LSTMRecommender": "recommender",
     "LSTMRegressor": "regressor",
     "LSTMTagger": "tagger",
     "LSTMTranslator": "translator",
@@ -20,8 +21,9 @@ _HISTORY = ("loss_curve", "grad_norm_curve", "validation_scores", "stop_reason")
 def save(estimator, path):
     """Write a fitted estimator."""
     estimator._check_arguments()  # they may have been changed since; what is saved can be loaded
+    parameters = estimator.get_params(deep=False)
     # The network holds what became of embedding_weights.
-    parameters = estimator.get_params(deep=False) | {"callbacks": None, "embedding_weights": None}
+    parameters |= dict.fromkeys({"callbacks", "embedding_weights"} & parameters.keys())
     if not isinstance(parameters["random_state"], Integral | None):
         parameters["random_state"] = None
     network, history = estimator._network, estimator._history
@@ -45,7 +47,7 @@ def load(path):
 
     Returns
     -------
-    estimator : LSTMClassifier, LSTMRegressor, LSTMTagger, LSTMLanguageModel or LSTMTranslator
+    estimator : object
         It predicts the same bits as the one that was saved.
 
     Raises

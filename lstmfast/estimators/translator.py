@@ -14,6 +14,7 @@ from .base import COUNT
 from .generative import TokenEstimator
 from .sharing import shares_parameters
 
+_SIDES = "sources", "targets"
 _SEARCH_CONSTRAINTS = {"beam_width": [COUNT], "max_length": [COUNT, None]}
 
 
@@ -34,6 +35,10 @@ class LSTMTranslator(TokenEstimator):
         What a token is. "char": a character. "word": a run of letters, digits and underscores, or a single other
         character that is not white space. "token": texts are lists of str, or lists of integers, taken as they are.
         A pair: that of sources and that of targets.
+    embedding_dim : int, default=32
+        Size of the vector that stands for a token, in the source and in the target.
+    bidirectional : bool, default=False
+        Let a second set of units read each source backwards. The decoder starts from the mean of the two final states.
     attention : bool, default=True
         Let the decoder look at all the encoder's outputs. Without, all it knows of a source is the encoder's final
         state.
@@ -52,8 +57,6 @@ class LSTMTranslator(TokenEstimator):
 
     Notes
     -----
-    Of a `bidirectional` translator only the encoder is; the decoder starts from the mean of its two directions' states.
-
     `loss_` is the mean over all tokens of the targets, their ends included; `validation_scores_` are the same mean of
     log-likelihoods, without dropout or penalty. `batch_size` counts pairs.
 
@@ -150,16 +153,14 @@ class LSTMTranslator(TokenEstimator):
                 texts, level, max_features=self.max_features, min_frequency=self.min_frequency,
                 lowercase=self.lowercase, name=name,
             )
-            for texts, level, name in zip(sides, self._levels(), ("sources", "targets"), strict=True)
+            for texts, level, name in zip(sides, self._levels(), _SIDES, strict=True)
         )  # fmt: skip
 
     def _encode(self, data):
         sources, targets, label = data
         source_ids, target_ids = (
             vocabulary.encode(texts, name + label)
-            for vocabulary, texts, name in zip(
-                self._vocabularies, (sources, targets), ("sources", "targets"), strict=True
-            )
+            for vocabulary, texts, name in zip(self._vocabularies, (sources, targets), _SIDES, strict=True)
         )
         if len(source_ids) != len(target_ids):
             raise ValueError(
@@ -197,16 +198,14 @@ class LSTMTranslator(TokenEstimator):
     # ---- files ----
 
     def _fitted(self):
-        return {
-            f"{side}_{name}": getattr(vocabulary, name)
-            for side, vocabulary in zip(("source", "target"), self._vocabularies, strict=True)
-            for name in Vocabulary.fields
-        }
+        fields = [{name: getattr(vocabulary, name) for name in Vocabulary.fields} for vocabulary in self._vocabularies]
+        return dict(zip(_SIDES, fields, strict=True))
 
     def _restore_fitted(self, fitted, network):
-        names = [[f"{side}_{name}" for name in Vocabulary.fields] for side in ("source", "target")]
-        check_fields(fitted, sum(names, []))
-        self._vocabularies = tuple(Vocabulary(*(fitted[name] for name in of_side)) for of_side in names)
+        check_fields(fitted, _SIDES)
+        for side in _SIDES:
+            check_fields(fitted[side], Vocabulary.fields)
+        self._vocabularies = tuple(Vocabulary(**fitted[side]) for side in _SIDES)
         for vocabulary in self._vocabularies:
             vocabulary.check()
         n_tokens = tuple(vocabulary.n_tokens for vocabulary in self._vocabularies)

@@ -7,9 +7,13 @@ from .dense import Dense
 from .embedding import Embedding
 from .gru import GRU
 from .lstm import LSTM
+from .output_embedding import OutputEmbedding
 from .rnn import RNN
 
-__all__ = ["CRF", "GRU", "LSTM", "RNN", "AdditiveAttention", "Dense", "Embedding", "Pairs", "recurrent_layer"]
+__all__ = [
+    "CRF", "GRU", "LSTM", "RNN", "AdditiveAttention", "Dense", "Embedding", "OutputEmbedding", "Pairs",
+    "recurrent_layer",
+]  # fmt: skip
 
 
 def recurrent_layer(cell, input_size, hidden_size, *, activation="tanh", recurrent_activation="sigmoid", **options):

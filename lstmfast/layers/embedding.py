@@ -3,10 +3,11 @@
 import numpy as np
 
 from .initializers import BLANK
-from .parameters import Parameter, Trainable, check_dtype, check_size
+from .parameters import check_dtype, check_size
+from .table import Table
 
 
-class Embedding(Trainable):
+class Embedding(Table):
     """Embedding: y = W[token].
 
     Its gradient touches the rows of the tokens that were read, and is kept as those rows: a step does not pay for the
@@ -43,13 +44,10 @@ class Embedding(Trainable):
            [2., 2.]], dtype=float32))
     """
 
-    weight = Parameter()
-
     def __init__(self, n_tokens, embedding_dim, *, dtype="float32", random_state=None):
         self.n_tokens = check_size(n_tokens, "n_tokens")
         self.embedding_dim = check_size(embedding_dim, "embedding_dim")
-        super().__init__({"weight": (self.n_tokens, self.embedding_dim)}, check_dtype(dtype), by_rows=True)
-        self.forget_gradient()
+        super().__init__(self.n_tokens, self.embedding_dim, check_dtype(dtype))
         if random_state is not BLANK:
             self.initialize(np.random.default_rng(random_state))
 
@@ -64,14 +62,6 @@ class Embedding(Trainable):
         """y (n, embedding_dim) for tokens (n,), integers below n_tokens."""
         return np.take(self.arrays["weight"], tokens, axis=0)
 
-    def forget_gradient(self):
-        """Gradient 0."""
-        self.rows = np.empty(0, np.int64)
-        self.row_grads = np.empty((0, self.embedding_dim), self.dtype)
-
     def backward(self, tokens, dy):
         """Adds the gradient from tokens (n,) and that of their rows (n, embedding_dim), summed in the order given."""
-        tokens, dy = np.concatenate((self.rows, tokens)), np.concatenate((self.row_grads, dy))
-        order = np.argsort(tokens, kind="stable")
-        rows, starts = np.unique(tokens[order], return_index=True)
-        self.rows, self.row_grads = rows, np.add.reduceat(dy[order], starts, axis=0)
+        self.add_gradient(tokens, dy)

@@ -1,0 +1,39 @@
+"""A layer whose one parameter is a table of which a step touches few rows."""
+
+import numpy as np
+
+from .parameters import Parameter, Trainable
+
+
+class Table(Trainable):
+    """Its gradient is kept as the rows that have one: a step does not pay for the vocabulary.
+
+    Parameters
+    ----------
+    n_rows, n_columns : int
+    dtype : dtype
+
+    Attributes
+    ----------
+    weight : ndarray of shape (n_rows, n_columns)
+    rows, row_grads : ndarrays of shape (n,) and (n, n_columns)
+        Gradient: the rows, ascending, and what belongs to each.
+    """
+
+    weight = Parameter()
+
+    def __init__(self, n_rows, n_columns, dtype):
+        super().__init__({"weight": (n_rows, n_columns)}, dtype, by_rows=True)
+        self.forget_gradient()
+
+    def forget_gradient(self):
+        """Gradient 0."""
+        self.rows = np.empty(0, np.int64)
+        self.row_grads = np.empty((0, self.shapes["weight"][1]), self.dtype)
+
+    def add_gradient(self, rows, grads):
+        """Adds the gradient (n, n_columns) of rows (n,), which may repeat: they are summed in the order given."""
+        rows, grads = np.concatenate((self.rows, rows)), np.concatenate((self.row_grads, grads))
+        order = np.argsort(rows, kind="stable")
+        self.rows, starts = np.unique(rows[order], return_index=True)
+        self.row_grads = np.add.reduceat(grads[order], starts, axis=0)
