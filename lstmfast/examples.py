@@ -72,6 +72,34 @@ class Examples:
             )
 
 
+class PairExamples:
+    """Pairs in a new order each epoch. A batch's loss is the mean over all its target tokens, ends included.
+
+    Parameters
+    ----------
+    pairs : SequencePairs
+    batch_size : int
+    """
+
+    def __init__(self, pairs, batch_size):
+        self.pairs, self.batch_size = pairs, batch_size
+        self._n_steps, self._n_predicted = pairs.lengths, pairs.targets.lengths - 1
+
+    @property
+    def n_batches(self):
+        return -(-len(self.pairs) // self.batch_size)
+
+    def batches(self, rng):
+        """Minibatches of one epoch; in the order of the data where rng is None."""
+        n = len(self.pairs)
+        order = np.arange(n) if rng is None else rng.permutation(n)
+        for start in range(0, n, self.batch_size):
+            rows = order[start : start + self.batch_size]
+            n_predicted = int(self._n_predicted[rows].sum())
+            n_steps = int(self._n_steps[rows].sum())
+            yield Minibatch(self.pairs, rows, None, 1 / n_predicted, None, n_steps, share=n_predicted)
+
+
 class Corpus:
     """Texts in which each token is predicted from those before it, cut for truncated backpropagation through time.
 

@@ -19,7 +19,7 @@ True
 from .config import effective_n_threads
 from .decisions import Labels, Numbers
 from .network import NO_POOLING, Network
-from .persistence import read_model
+from .persistence import ModelFormatError, read_model
 from .saved_model import decode, inconsistency, rebuild_network
 from .sequences import check_sequences, check_tokens
 
@@ -48,7 +48,7 @@ def load(path, precision="float32", n_jobs=1):
     Raises
     ------
     lstmfast.ModelFormatError
-        If the file is not a whole and consistent model.
+        If the file is not a whole and consistent model of an estimator that the runtime serves.
     ValueError
         If precision is another.
     """
@@ -56,9 +56,14 @@ def load(path, precision="float32", n_jobs=1):
         raise ValueError(f"precision must be one of {PRECISIONS}, got {precision!r}")
     n_threads = effective_n_threads(n_jobs)
     metadata, arrays = read_model(path)
+    name = metadata.get("estimator")
+    if name not in _DECISIONS:
+        raise ModelFormatError(
+            f"{path} holds {name!r}, but the runtime serves {', '.join(_DECISIONS)}; read it with lstmfast.load"
+        )
     with inconsistency(path):
         fitted = metadata["fitted"]
-        kind = _DECISIONS[metadata["estimator"]]
+        kind = _DECISIONS[name]
         decision = kind(*[decode(fitted[name]) for name in kind.fields])
         decision.check()
         network = rebuild_network(Network, metadata["network"], arrays)

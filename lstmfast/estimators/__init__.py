@@ -6,5 +6,14 @@ from .recommender import LSTMRecommender
 from .regressor import LSTMRegressor
 from .saving import load
 from .tagger import LSTMTagger
+from .translator import LSTMTranslator
 
-__all__ = ["LSTMClassifier", "LSTMLanguageModel", "LSTMRecommender", "LSTMRegressor", "LSTMTagger", "load"]
+__all__ = [
+    "LSTMClassifier",
+    "LSTMLanguageModel",
+    "LSTMRecommender",
+    "LSTMRegressor",
+    "LSTMTagger",
+    "LSTMTranslator",
+    "load",
+]

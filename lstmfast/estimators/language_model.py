@@ -14,7 +14,7 @@ from ..examples import Corpus
 from ..network import NO_POOLING
 from ..saved_model import check_fields
 from ..sequences import Sequences
-from ..vocabulary import END, LEVELS, Vocabulary
+from ..vocabulary import END, LEVELS, Vocabulary, framed
 from .base import COUNT
 from .generative import TokenEstimator
 from .sharing import shares_parameters
@@ -298,16 +298,3 @@ class LSTMLanguageModel(TokenEstimator):
         """
         check_is_fitted(self)
         return self._network.stream(n, "softmax", effective_n_threads(self.n_jobs))
-
-
-def framed(ids, end=True):
-    """Sequences of arrays of ids, with `END` before each and, if asked, after it."""
-    lengths = np.array([len(entry) for entry in ids], np.int64) + 1 + end
-    offsets = np.concatenate(([0], np.cumsum(lengths)))
-    steps = np.full(offsets[-1], END, np.int64)
-    inside = np.ones(len(steps), bool)
-    inside[offsets[:-1]] = False
-    if end:
-        inside[offsets[1:] - 1] = False
-    steps[inside] = np.concatenate(ids)
-    return Sequences(steps[:, None], offsets)

@@ -10,10 +10,9 @@ from ..examples import Corpus
 from ..losses import SampledSoftmax
 from ..network import NO_POOLING
 from ..saved_model import check_fields
-from ..vocabulary import END, UNKNOWN, Vocabulary
+from ..vocabulary import END, UNKNOWN, Vocabulary, framed
 from .base import COUNT
 from .generative import TokenEstimator
-from .language_model import framed
 from .sharing import shares_parameters
 
 # Scores of this many histories and items are held at once.

@@ -13,6 +13,7 @@ _CLASSES = {
     "LSTMRecommender": "recommender",
     "LSTMRegressor": "regressor",
     "LSTMTagger": "tagger",
+    "LSTMTranslator": "translator",
 }
 _HISTORY = ("loss_curve", "grad_norm_curve", "validation_scores", "stop_reason")
 

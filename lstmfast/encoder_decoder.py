@@ -1,0 +1,555 @@
+"""A network that turns one sequence of tokens into another."""
+
+import itertools
+from dataclasses import dataclass
+
+import numpy as np
+
+from . import _core
+from .flat import FlatParameters
+from .head import Head
+from .layers import AdditiveAttention, Pairs
+from .layers.attention import AttentionTape, Projected
+from .layers.initializers import BLANK
+from .layers.parameters import check_dtype
+from .losses import softmax_losses
+from .network import prediction_batches
+from .sequences import Sequences
+from .stack import Masks, Stack, StackPass, State, groups, packed_rows, repeat_rows
+from .thread_choice import ThreadChoice
+from .vocabulary import END, UNKNOWN
+from .workspace import Workspace
+
+# Ways to go on that a beam search compares at once, of all its sources together: bounds its memory, 8 bytes each.
+BEAM_CANDIDATES = 1 << 21
+
+
+@dataclass(frozen=True)
+class SequencePairs:
+    """Sources and what they are to become, both as `vocabulary.framed` makes them: `END`, their tokens, `END`.
+
+    The encoder reads all of a source but the first; the decoder reads all of a target but the last, and predicts all
+    but the first.
+    """
+
+    sources: Sequences
+    targets: Sequences
+
+    def __len__(self):
+        return len(self.sources)
+
+    @property
+    def lengths(self):
+        """Steps that encoder and decoder take for each pair (n,)."""
+        return self.sources.lengths + self.targets.lengths - 2
+
+    def take(self, indices):
+        """A copy of those at `indices`, ints or a mask."""
+        return SequencePairs(self.sources.take(indices), self.targets.take(indices))
+
+
+@dataclass
+class PairMasks:
+    """Dropout masks of a batch of pairs; those of the dense layers stand with the decoder's."""
+
+    encoder: Masks
+    decoder: Masks
+
+    def take(self, rows):
+        """The masks of some pairs."""
+        return PairMasks(self.encoder.take(rows), self.decoder.take(rows))
+
+
+@dataclass
+class PairPass:
+    """What `EncoderDecoder._forward` gives, and what it leaves for the way back.
+
+    The encoder's batch is ordered by the lengths of the sources, the decoder's by those of the targets.
+
+    order : (n,), which pair each sequence of the decoder's batch belongs to
+    sources : (n,), its source's place in the encoder's batch
+    tape : AttentionTape or None
+    z : what the head sees at each step of the decoder (n_steps, ...)
+    targets : the token that each is to predict (n_steps,)
+    """
+
+    encoder: StackPass
+    decoder: StackPass
+    order: np.ndarray
+    sources: np.ndarray
+    tape: AttentionTape | None
+    z: np.ndarray
+    targets: np.ndarray
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """n sources as the decoder sees them.
+
+    state : State that their decoders start from
+    keys, projected : outputs of the encoder at all their steps, and what the attention makes of them; None without it
+    first, lengths : (n,), their rows among these
+    """
+
+    state: State
+    keys: np.ndarray | None
+    projected: Projected | None
+    first: np.ndarray
+    lengths: np.ndarray
+
+    def __len__(self):
+        return len(self.lengths)
+
+
+class EncoderDecoder(FlatParameters):
+    """Two stacks of recurrent layers: an encoder reads the source, a decoder writes the target token by token.
+
+    The decoder starts from the encoder's final state, layer by layer; from the mean of its two directions where it has
+    two (Sutskever et al. 2014, there without the mean). The head sees the decoder's output h_t and the context, which
+    additive attention (Bahdanau et al. 2015) finds with the query h_t among the encoder's outputs (Luong et al. 2015's
+    place for it, without input feeding: so the decoder runs over all steps at once while it trains).
+
+    Its parameters are 0 until `initialize` draws them or somebody sets them.
+
+    Parameters
+    ----------
+    n_source_tokens, n_target_tokens : int
+        Tokens of either side are below it, `vocabulary.UNKNOWN` and `END` among them.
+    embedding_dim : int
+        Size of the tokens' vectors, on either side.
+    hidden_layer_sizes : tuple of int
+        Units of each recurrent layer, in encoder and decoder.
+    attention : bool
+        Without it the head sees h_t alone.
+    bidirectional : bool
+        Whether the encoder reads its sources from their ends too.
+    dense_layer_sizes, dtype, cell, activation, recurrent_activation
+        As on the estimators.
+    clip : float or None
+        As on the layers.
+
+    Attributes
+    ----------
+    encoder, decoder : Stack
+    attention : AdditiveAttention or None
+    head : Head
+
+    References
+    ----------
+    - I. Sutskever, O. Vinyals and Q. V. Le, "Sequence to sequence learning with neural networks", NIPS 2014.
+    - D. Bahdanau, K. Cho and Y. Bengio, "Neural machine translation by jointly learning to align and translate",
+      ICLR 2015.
+    - M.-T. Luong, H. Pham and C. D. Manning, "Effective approaches to attention-based neural machine translation",
+      EMNLP 2015.
+    """
+
+    def __init__(self, n_source_tokens, n_target_tokens, embedding_dim, hidden_layer_sizes, *, attention=True,
+                 bidirectional=False, dense_layer_sizes=(), dtype="float32", cell="lstm", activation="tanh",
+                 recurrent_activation="sigmoid", clip=None):  # fmt: skip
+        self.config = {
+            "n_source_tokens": int(n_source_tokens), "n_target_tokens": int(n_target_tokens),
+            "embedding_dim": int(embedding_dim), "hidden_layer_sizes": [int(size) for size in hidden_layer_sizes],
+            "attention": bool(attention), "bidirectional": bool(bidirectional),
+            "dense_layer_sizes": [int(size) for size in dense_layer_sizes], "dtype": check_dtype(dtype).name,
+            "cell": cell, "activation": activation, "recurrent_activation": recurrent_activation, "clip": clip,
+        }  # fmt: skip
+        self.dtype = check_dtype(dtype)
+        options = {
+            "cell": cell, "activation": activation, "recurrent_activation": recurrent_activation, "clip": clip,
+            "dtype": self.dtype,
+        }  # fmt: skip
+        self.encoder = Stack(
+            embedding_dim, hidden_layer_sizes, n_tokens=n_source_tokens, bidirectional=bidirectional, name="encoder.",
+            **options,
+        )  # fmt: skip
+        self.decoder = Stack(
+            embedding_dim, hidden_layer_sizes, n_tokens=n_target_tokens, bidirectional=False, name="decoder.", **options
+        )
+        self.attention, size = None, self.decoder.output_size
+        if attention:
+            self.attention = AdditiveAttention(
+                size, self.encoder.output_size, size, dtype=self.dtype, random_state=BLANK
+            )
+            size += self.encoder.output_size
+        self.head = Head(size, (*dense_layer_sizes, n_target_tokens), self.dtype, first_number=len(hidden_layer_sizes))
+        self._flatten(
+            self.encoder.parts() | self.decoder.parts() | ({"attention": self.attention} if attention else {})
+            | {f"decoder.{name}": layer for name, layer in self.head.parts().items()}
+        )  # fmt: skip
+
+    @staticmethod
+    def count_parameters(
+        n_source_tokens, n_target_tokens, embedding_dim, hidden_layer_sizes, *, attention, bidirectional,
+        dense_layer_sizes, dtype, cell="lstm", activation="tanh", recurrent_activation="sigmoid", clip=None,
+    ):  # fmt: skip
+        """Number of parameters of a network of this description, without building it."""
+        options = {"cell": cell, "activation": activation, "recurrent_activation": recurrent_activation, "clip": clip}
+        encoder, key_size = Stack.count_parameters(
+            embedding_dim, hidden_layer_sizes, n_tokens=n_source_tokens, bidirectional=bidirectional, **options
+        )
+        decoder, size = Stack.count_parameters(
+            embedding_dim, hidden_layer_sizes, n_tokens=n_target_tokens, bidirectional=False, **options
+        )
+        total = encoder + decoder
+        if attention:
+            total += (size + key_size + 1) * size
+            size += key_size
+        return total + Head.count_parameters(size, (*dense_layer_sizes, n_target_tokens))
+
+    @property
+    def layers(self):
+        return [*self.encoder.layers, *self.decoder.layers]
+
+    @property
+    def dense(self):
+        return self.head.layers
+
+    def no_masks(self):
+        """Masks that drop nothing."""
+        return PairMasks(self.encoder.no_masks(), self.decoder.no_masks(self.dense))
+
+    def draw_masks(self, rng, n, dropout, recurrent_dropout):
+        """Masks for a batch of n pairs, from a numpy Generator."""
+        return PairMasks(
+            self.encoder.draw_masks(rng, n, dropout, recurrent_dropout),
+            self.decoder.draw_masks(rng, n, dropout, recurrent_dropout, self.dense),
+        )
+
+    # ---- given sources and targets ----
+
+    def _forward(self, pairs, rows, masks, *, training, workspace, n_threads):
+        """PairPass of some pairs; masks are those of `rows`."""
+        batch, first, order = _longest_first(pairs.sources, rows)
+        encoded = self.encoder.forward(
+            batch, pairs.sources.steps, x_first=first + 1, masks=masks.encoder.take(order), training=training,
+            all_steps=self.attention is not None, workspace=workspace, n_threads=n_threads,
+        )  # fmt: skip
+        place = np.empty_like(order)
+        place[order] = np.arange(len(order))
+        batch, first, order = _longest_first(pairs.targets, rows)
+        sources = place[order]
+        decoded = self.decoder.forward(
+            batch, pairs.targets.steps, x_first=first, masks=masks.decoder.take(order),
+            state=self._hand_over(encoded.state, sources), training=training, all_steps=True, workspace=workspace,
+            n_threads=n_threads,
+        )  # fmt: skip
+        z, tape = decoded.y, None
+        if self.attention is not None:
+            keys = encoded.batch.lengths
+            who = Pairs(first_rows(batch.lengths), batch.lengths, first_rows(keys)[sources], keys[sources])
+            context, tape = self.attention.forward(decoded.y, encoded.y, who, training, n_threads)
+            z = np.concatenate((decoded.y, context), axis=1)
+        targets = pairs.targets.steps[packed_rows(batch, first + 1), 0]
+        return PairPass(encoded, decoded, order, sources, tape, z, targets)
+
+    def _hand_over(self, state, rows):
+        """The State of decoders that start where these rows of the encoder's batch have ended."""
+
+        def mean(array):
+            if array is None or len(array) == 1:
+                return array if array is None else array.take(rows, axis=1)
+            return array.take(rows, axis=1).mean(axis=0, keepdims=True)
+
+        return State([mean(h) for h in state.h], [mean(c) for c in state.c])
+
+    def _hand_back(self, dstate, rows):
+        """Gradient of the encoder's final state from that of the State which `_hand_over` made of it."""
+
+        def share(gradient, layer):
+            if gradient is None:
+                return None
+            result = np.empty((len(layer.directions), *gradient.shape[1:]), self.dtype)
+            result[:, rows] = gradient / len(layer.directions)
+            return result
+
+        return State(
+            *([share(*both) for both in zip(part, self.encoder.layers, strict=True)] for part in (dstate.h, dstate.c))
+        )
+
+    def _backward(self, record, dz, n_threads):
+        """Gradients of the stacks and the attention, from that of what the head saw."""
+        dy, dkeys = dz, None
+        if self.attention is not None:
+            size = self.decoder.output_size
+            dqueries, dkeys = self.attention.backward(record.tape, np.ascontiguousarray(dz[:, size:]), n_threads)
+            dy = dqueries
+            dy += dz[:, :size]
+        _, dstate = self.decoder.backward(record.decoder, dy=dy, state_gradient=True, n_threads=n_threads)
+        self.encoder.backward(
+            record.encoder, dy=dkeys, dstate=self._hand_back(dstate, record.sources), n_threads=n_threads
+        )
+
+    @np.errstate(all="ignore")  # a loss that overflows is told by its value
+    def loss_and_gradient(
+        self, pairs, rows, loss, targets, weights, *, masks=None, state=None, workspace=None, n_threads=1
+    ):
+        """Loss of some pairs, its gradient in `gradients` and the tables (whatever stood there is overwritten).
+
+        Parameters
+        ----------
+        pairs : SequencePairs
+        rows : ndarray of int of shape (n,)
+            Which of them.
+        loss : object of `lstmfast.losses`
+        targets : None
+            They are in `pairs`.
+        weights : float
+            Weight of each target token, used as it is.
+        masks : PairMasks of n pairs, optional
+        state : None
+            Pairs do not go on from one another.
+
+        Returns
+        -------
+        value : float
+        """
+        workspace = workspace or Workspace()
+        masks = masks or self.no_masks()
+        self.forget_gradients()
+        lengths = _lengths(pairs.sources, rows) + _lengths(pairs.targets, rows)
+        value = 0.0
+        for group in groups(lengths, self.encoder.group_size(lengths.mean())):  # it has no less units than the decoder
+            record = self._forward(
+                pairs, rows[group], masks.take(group), training=True, workspace=workspace, n_threads=n_threads
+            )
+            part, dz = self.head.loss_and_gradient(
+                record.z, loss, record.targets, np.full(len(record.z), weights, self.dtype),
+                record.decoder.masks.dense, repeat_rows(record.decoder.batch, np.arange(len(group))), n_threads,
+            )  # fmt: skip
+            self._backward(record, dz, n_threads)
+            value += part
+        return value
+
+    def _given(self, pairs, n_threads):
+        """Pairs (rows, PairPass) that together hold all pairs of sequences."""
+        workspace, threads = Workspace(), ThreadChoice(n_threads)
+        for rows, batch in prediction_batches(pairs):
+            with threads.measure(batch.n_steps) as n_used:
+                record = self._forward(
+                    pairs, rows, self.no_masks(), training=False, workspace=workspace, n_threads=n_used
+                )
+            yield rows, record
+
+    @np.errstate(all="ignore")
+    def log_likelihoods(self, pairs, n_threads=1):
+        """Logarithm of the probability of each target's tokens and of its end, given its source.
+
+        Returns
+        -------
+        log_likelihoods : list of n ndarrays of shape (T_i + 1,)
+            A target's have the same bits alone and in any company.
+        """
+        lengths = pairs.targets.lengths - 1
+        first, result = first_rows(lengths), np.empty(lengths.sum(), self.dtype)
+        for rows, record in self._given(pairs, n_threads):
+            places = packed_rows(record.decoder.batch, first[rows[record.order]])
+            result[places] = self.head.log_likelihoods(record.z, record.targets, n_threads)
+        return np.split(result, first[1:])
+
+    @np.errstate(all="ignore")
+    def attention_weights(self, pairs, n_threads=1):
+        """Which tokens of the source each token of the target was written by.
+
+        Returns
+        -------
+        weights : list of n ndarrays of shape (T_out, T_in)
+            One row for each token of a target, one column for each of its source. A row adds up to at most 1: what is
+            missing went to the source's end. The row of the target's own end is left out.
+        """
+        result = [None] * len(pairs)
+        for rows, record in self._given(pairs, n_threads):
+            matrices = record.tape.pairs.split(record.tape.weights)
+            for i, matrix in zip(rows[record.order].tolist(), matrices, strict=True):
+                result[i] = matrix[:-1, :-1].copy()
+        return result
+
+    # ---- given sources alone ----
+
+    @np.errstate(all="ignore")
+    def translate(self, sources, beam_width=1, max_length=None, n_threads=1):
+        """The most probable target of each source, or nearly so.
+
+        Parameters
+        ----------
+        sources : Sequences
+            As of `SequencePairs`.
+        beam_width : int, default=1
+            Beginnings of a target that are followed at once; 1: always the most probable next token.
+        max_length : int or None, default=None
+            Most tokens of a target, its end not counted. None: twice those of its source, and 10.
+
+        Returns
+        -------
+        targets : list of n ndarrays of shape (T_i,), int64
+            Without `END`, never with `UNKNOWN`. A source's has the same bits alone and in any company.
+
+        Notes
+        -----
+        A target's score is its log-probability, its end included, without any correction for its length. The beam
+        search keeps the `beam_width` best ways to go on with the beginnings it follows, ended ones among them. It is
+        over when no beginning can overtake the best target that has ended: a score only falls.
+        """
+        result = [None] * len(sources)
+        workspace, threads = Workspace(), ThreadChoice(n_threads)
+        for rows, batch in prediction_batches(sources):
+            encoded = self._encode(sources, rows, workspace, n_threads)
+            limits = np.full(len(rows), max_length) if max_length else 2 * (batch.lengths - 2) + 10
+
+            def step(which, tokens, state, encoded=encoded):
+                with threads.measure(len(tokens)) as n_used:
+                    return self._step(encoded, which, tokens, state, workspace, n_used)
+
+            if beam_width == 1:
+                found = _greedy(step, encoded.state, limits)
+            else:
+                size = max(1, BEAM_CANDIDATES // (beam_width * self.dense[-1].output_size))
+                parts = [np.arange(start, min(start + size, len(rows))) for start in range(0, len(rows), size)]
+                found = itertools.chain.from_iterable(
+                    _beam(step, encoded.state.take(part), part, limits[part], beam_width) for part in parts
+                )
+            for i, ids in zip(rows.tolist(), found, strict=True):
+                result[i] = ids
+        return result
+
+    def _encode(self, sources, rows, workspace, n_threads):
+        """Encoded of some Sequences, longest first."""
+        batch, first, _ = _longest_first(sources, rows)
+        record = self.encoder.forward(
+            batch, sources.steps, x_first=first + 1, masks=self.encoder.no_masks(),
+            all_steps=self.attention is not None, workspace=workspace, n_threads=n_threads,
+        )  # fmt: skip
+        projected = None if self.attention is None else self.attention.project_keys(record.y, n_threads)
+        state = self._hand_over(record.state, np.arange(len(rows)))
+        return Encoded(state, record.y, projected, first_rows(batch.lengths), batch.lengths)
+
+    def _step(self, encoded, sources, tokens, state, workspace, n_threads):
+        """One step of n decoders: (outputs (n, n_target_tokens), State after it).
+
+        Parameters
+        ----------
+        encoded : Encoded
+        sources : ndarray of int of shape (n,)
+            Which of these each decoder writes a target for.
+        tokens : ndarray of int of shape (n,)
+            What they wrote last; `END` at first.
+        state : State
+            Before the step. The one that is returned belongs to the workspace.
+        """
+        ones = np.ones(len(tokens), np.int64)
+        record = self.decoder.forward(
+            _core.Batch(ones), tokens[:, None], masks=self.decoder.no_masks(), state=state, all_steps=True,
+            workspace=workspace, n_threads=n_threads,
+        )  # fmt: skip
+        z = record.y
+        if self.attention is not None:
+            who = Pairs(np.arange(len(tokens)), ones, encoded.first[sources], encoded.lengths[sources])
+            context, _ = self.attention.forward(
+                z, encoded.keys, who, n_threads=n_threads, keys_projected=encoded.projected
+            )
+            z = np.concatenate((z, context), axis=1)
+        outputs, _ = self.head.forward(z, n_threads=n_threads)
+        return outputs, record.state
+
+
+def _greedy(step, state, limits):
+    """List of targets, each token the most probable one after those before it."""
+    sources, tokens = np.arange(len(limits)), np.full(len(limits), END)
+    written = []
+    for length in itertools.count(1):
+        outputs, state = step(sources, tokens, state)
+        outputs[:, UNKNOWN] = -np.inf
+        tokens = outputs.argmax(axis=1)
+        going_on = tokens != END
+        written.append((sources[going_on], tokens[going_on]))
+        going_on &= limits[sources] > length
+        if not going_on.any():
+            break
+        sources, tokens, state = sources[going_on], tokens[going_on], state.take(going_on)
+    who, ids = (np.concatenate(parts) for parts in zip(*written, strict=True))
+    return np.split(ids[np.argsort(who, kind="stable")], np.searchsorted(np.sort(who), np.arange(1, len(limits))))
+
+
+def _beam(step, state, rows, limits, width):
+    """List of targets for sources `rows`, of the highest log-probability that a beam search finds."""
+    n = len(rows)
+    best, best_at = np.full(n, -np.inf), np.zeros((n, 2), np.int64)  # the best target that has ended, and where
+    trail = []  # for each step: which of the beginnings before it each goes on, and with which token
+    # Beginnings that are followed, of one source after the other; of one, the most probable first.
+    source, score, tokens = np.arange(n), np.zeros(n), np.full(n, END)
+    while len(source):
+        outputs, after = step(rows[source], tokens, state)
+        totals = score[:, None] + log_softmax(outputs)
+        totals[:, UNKNOWN] = -np.inf
+        at_limit = limits[source] == len(trail)  # only the end may follow
+        totals[at_limit, :END] = totals[at_limit, END + 1 :] = -np.inf
+
+        parent, token = _best_of_each(totals, source, width)
+        source, score = source[parent], totals[parent, token]
+        ended = token == END
+        # Of a source's, the first is the best one.
+        who, first = np.unique(source[ended], return_index=True)
+        at = np.flatnonzero(ended)[first]
+        better = score[at] > best[who]
+        who, at = who[better], at[better]
+        best[who], best_at[who] = score[at], np.column_stack((np.full(len(at), len(trail)), parent[at]))
+
+        kept = ~ended & (score > best[source])
+        source, score, parent, tokens = source[kept], score[kept], parent[kept], token[kept]
+        state = after.take(parent)
+        trail.append((parent, tokens))
+    return [_trace(trail, *where) for where in best_at.tolist()]
+
+
+def _trace(trail, n_steps, i):
+    """The tokens that led to beginning i after n_steps."""
+    ids = np.empty(n_steps, np.int64)
+    for t in reversed(range(n_steps)):
+        parents, tokens = trail[t]
+        ids[t], i = tokens[i], parents[i]
+    return ids
+
+
+def _best_of_each(totals, source, width):
+    """Rows and columns of the `width` largest entries of each source's rows, those of one after those of another, by
+    falling value; equal ones in their order. -inf is none of them."""
+    who, first, number = np.unique(source, return_index=True, return_inverse=True)
+    slot = np.arange(len(source)) - first[number]
+    pool = np.full((len(who), slot.max() + 1, totals.shape[1]), -np.inf)
+    pool[number, slot] = totals
+    pool = pool.reshape(len(who), -1)
+    threshold = np.full(len(who), -np.inf)
+    if width < pool.shape[1]:
+        threshold = np.partition(pool, -width, axis=1)[:, -width]
+    row, place = np.nonzero((pool >= threshold[:, None]) & (pool > -np.inf))
+    order = np.lexsort((place, -pool[row, place], row))
+    row, place = row[order], place[order]
+    rank = np.arange(len(row)) - np.searchsorted(row, row)
+    row, place = row[rank < width], place[rank < width]
+    slot, column = np.divmod(place, totals.shape[1])
+    return first[row] + slot, column
+
+
+def log_softmax(outputs):
+    """Logarithm of softmax of each row, in float64; a row has the same bits in any company."""
+    best = outputs.argmax(axis=1)
+    shifted = outputs.astype(np.float64)
+    shifted -= shifted[np.arange(len(best)), best][:, None]
+    shifted -= softmax_losses(outputs.copy(), best)[:, None]
+    return shifted
+
+
+def first_rows(lengths):
+    """Where each sequence begins when they are stored one after the other."""
+    return np.cumsum(lengths) - lengths
+
+
+def _lengths(sequences, rows):
+    """Of some framed Sequences, what a network reads of each: all but one end."""
+    return sequences.offsets[rows + 1] - sequences.offsets[rows] - 1
+
+
+def _longest_first(sequences, rows):
+    """(batch, first, order): Batch of some framed Sequences without one end; where each begins, and which it is."""
+    lengths = _lengths(sequences, rows)
+    order = np.argsort(-lengths, kind="stable")
+    return _core.Batch(lengths[order]), sequences.offsets[rows[order]], order
