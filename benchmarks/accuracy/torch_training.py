@@ -135,3 +135,22 @@ def train(model, losses, n_batches, settings):
                 optimizer.param_groups[0]["lr"] = rate * (1 + math.cos(math.pi * step / total)) / 2
             optimizer.step()
             step += 1
+
+
+# Ids of tokens: 0 one that is not known, 1 the end (and the beginning) of a sequence, as lstmfast has them.
+UNKNOWN, END = 0, 1
+
+
+def number_tokens(documents):
+    """The id of each token of documents, which are str or lists of tokens."""
+    return {token: i for i, token in enumerate(sorted(set().union(*documents)), start=2)}
+
+
+def n_tokens(ids):
+    """How many ids there are, with UNKNOWN and END."""
+    return len(ids) + 2
+
+
+def encode(document, ids):
+    """The ids of a document's tokens."""
+    return np.array([ids.get(token, UNKNOWN) for token in document], np.int64)
