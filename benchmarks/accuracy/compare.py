@@ -11,6 +11,7 @@ from importlib import import_module
 from multiprocessing import get_context
 
 N_THREADS = 2
+TRIAL_STEPS = 200
 
 
 @dataclass(frozen=True)
@@ -22,16 +23,18 @@ class Comparison:
     title : str
         What the data are.
     load : callable
-        () -> (train, test), each whatever `fit` and `score` take; the same in every process.
+        () -> (train, (inputs, truth)), whatever the functions below take; the same in every process.
     settings : dict
         How to train: arguments of the estimator, and of the network in PyTorch.
     fit : callable
         (train, settings, seed, n_threads) -> lstmfast's fitted estimator.
-    score : callable
-        (model, test) -> dict of str to float: the model's scores, by name.
+    predict : callable
+        (model, inputs) -> what it predicts.
     peer : str
-        Module beside this one that does the same in PyTorch: `fit(train, settings, seed, way)`, `score(model, test)`,
-        and `ways(settings)`, the ways to lay out a batch.
+        Module beside this one that does the same in PyTorch: `fit(train, settings, seed, way)`,
+        `predict(model, inputs)`, and `ways(settings)`, the ways to lay out a batch.
+    score : callable
+        (predicted, truth) -> dict of str to float: the scores of a model, by name.
     formats : dict of str to str
         How to print the scores, for example {"accuracy": ".2%"}.
     """
@@ -40,36 +43,40 @@ class Comparison:
     load: Callable
     settings: dict
     fit: Callable
-    score: Callable
+    predict: Callable
     peer: str
+    score: Callable
     formats: dict
 
 
 def fit_ours(comparison, seed):
     """(scores, seconds) of one fit."""
-    train, test = comparison.load()
+    train, (inputs, truth) = comparison.load()
     started = time.perf_counter()
     model = comparison.fit(train, comparison.settings, seed, N_THREADS)
     seconds = time.perf_counter() - started
-    return comparison.score(model, test), seconds
+    return comparison.score(comparison.predict(model, inputs), truth), seconds
 
 
 def fit_peer(comparison, seed, way, n_threads):
     """The same in PyTorch."""
     peer, torch = import_module(f".{comparison.peer}", __package__), import_module("torch")
-    train, test = comparison.load()
+    train, (inputs, truth) = comparison.load()
     torch.set_num_threads(n_threads)
     started = time.perf_counter()
     model = peer.fit(train, comparison.settings, seed, way)
     seconds = time.perf_counter() - started
-    return peer.score(model, test), seconds
+    return comparison.score(peer.predict(model, inputs), truth), seconds
 
 
 def try_peer(comparison):
-    """Seconds of one epoch in PyTorch by (way, number of threads), the best of two; and PyTorch's version."""
+    """Seconds of TRIAL_STEPS batches in PyTorch by (way, number of threads), the best of two; and its version.
+
+    Where an epoch has fewer batches, seconds of one epoch.
+    """
     peer, torch = import_module(f".{comparison.peer}", __package__), import_module("torch")
     train, _ = comparison.load()
-    settings, seconds = {**comparison.settings, "max_iter": 1}, {}
+    settings, seconds = comparison.settings | {"max_iter": 1, "max_steps": TRIAL_STEPS}, {}
     for _ in range(2):
         for way in peer.ways(settings):
             for n_threads in range(1, N_THREADS + 1):
@@ -97,7 +104,7 @@ def compare(comparison):
         trials, version = in_new_process(try_peer, comparison)
     except ModuleNotFoundError as error:
         sys.exit(f"this comparison needs {error.name}; install it beside lstmfast")
-    print(f"An epoch in PyTorch {version}:")
+    print(f"An epoch in PyTorch {version}, or {TRIAL_STEPS} batches of it:")
     for (way, n_threads), seconds in trials.items():
         print(f"  {way}, threads: {n_threads}: {seconds:.2f} s")
     best = min(trials, key=trials.get)

@@ -4,9 +4,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from .torch_training import Recurrent, Sequences, train, ways, within
+from .torch_training import Recurrent, Sequences, pad, train, ways, within
 
-__all__ = ["fit", "score", "ways"]
+__all__ = ["fit", "predict", "ways"]
 
 
 class Classifier(nn.Module):
@@ -23,8 +23,8 @@ class Classifier(nn.Module):
         y, last = self.recurrent(steps, lengths, way)
         if self.pooling == "last":
             return self.head(last)
-        y = self.recurrent.pad(y, -torch.inf)
-        if way == "padded":
+        y = pad(y, -torch.inf)
+        if way in ("padded", "similar lengths"):
             y = y.masked_fill(~within(lengths)[:, :, None], -torch.inf)
         return self.head(y.amax(dim=0))
 
@@ -59,10 +59,10 @@ def fit(train_data, settings, seed, way):
 
 
 @torch.inference_mode()
-def score(fitted, test):
-    """Accuracy of what `fit` returned."""
-    (model, classes), (X, y) = fitted, test
+def predict(fitted, X):
+    """The class of each sequence, by what `fit` returned."""
+    model, classes = fitted
     sequences, predicted = Sequences(X), np.empty(len(X), int)
     for rows in sequences.in_order():
         predicted[rows.numpy()] = model(*sequences.take(rows), "packed").argmax(1).numpy()
-    return {"accuracy": float((classes[predicted] == np.asarray(y)).mean())}
+    return classes[predicted]

@@ -6,7 +6,7 @@ from torch import nn
 
 from .torch_training import END, encode, n_tokens, number_tokens, train
 
-__all__ = ["fit", "score", "ways"]
+__all__ = ["fit", "predict", "ways"]
 
 
 def ways(settings):
@@ -65,11 +65,11 @@ def fit(texts, settings, seed, way):
 
 
 @torch.inference_mode()
-def score(fitted, texts):
-    """Perplexity, by what `fit` returned; each text begins anew, and its end counts as a token."""
+def predict(fitted, texts):
+    """Mean log-likelihood of a token, by what `fit` returned; each text begins anew, and its end counts as a token."""
     (model, ids), total, count = fitted, 0.0, 0
     for text in texts:
         tokens = torch.from_numpy(np.concatenate([[END], encode(text, ids), [END]]))[:, None]
         loss, _ = model.loss(tokens, None)
         total, count = total + (len(tokens) - 1) * loss.item(), count + len(tokens) - 1
-    return {"perplexity": float(np.exp(total / count))}
+    return -total / count

@@ -4,11 +4,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from examples.stress import scores
+from .torch_training import Recurrent, Sequences, flat, pad, train, ways, within
 
-from .torch_training import Recurrent, Sequences, train, ways, within
-
-__all__ = ["fit", "score", "ways"]
+__all__ = ["fit", "predict", "ways"]
 
 
 class CRF(nn.Module):
@@ -65,17 +63,13 @@ class Tagger(nn.Module):
         y, _ = self.recurrent(steps, lengths, way)
         if self.crf is not None:
             mask = None if way == "equal lengths" else within(lengths)
-            return self.crf.loss(self.head(self.recurrent.pad(y)), labels, mask)
-        if way == "packed":
-            labels = nn.utils.rnn.pack_padded_sequence(labels, lengths)
-        return nn.functional.cross_entropy(
-            self.head(self.recurrent.flat(y, lengths, way)), self.recurrent.flat(labels, lengths, way)
-        )
+            return self.crf.loss(self.head(pad(y)), labels, mask)
+        return nn.functional.cross_entropy(self.head(flat(y, lengths, way)), flat(labels, lengths, way))
 
     def predict(self, steps, lengths):
         """Labels (T, n)."""
         y, _ = self.recurrent(steps, lengths, "packed")
-        z = self.head(self.recurrent.pad(y))
+        z = self.head(pad(y))
         return z.argmax(2) if self.crf is None else self.crf.decode(z, within(lengths))
 
 
@@ -110,13 +104,13 @@ def fit(train_data, settings, seed, way):
 
 
 @torch.inference_mode()
-def score(fitted, test):
-    """Shares of vowels and of words, by what `fit` returned."""
-    (model, names), (X, y) = fitted, test
+def predict(fitted, X):
+    """The labels of each sequence, by what `fit` returned."""
+    model, names = fitted
     sequences, predicted = Sequences(X), [None] * len(X)
     for rows in sequences.in_order():
         steps, lengths = sequences.take(rows)
         numbers = model.predict(steps, lengths).T.numpy()
         for row, labels, length in zip(rows.tolist(), numbers, lengths.tolist(), strict=True):
             predicted[row] = names[labels[:length]]
-    return scores(y, predicted)
+    return predicted

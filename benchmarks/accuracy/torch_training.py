@@ -13,9 +13,11 @@ def ways(settings):
 
     - "packed": random batches, nn.LSTM on a PackedSequence.
     - "padded": random batches, padded to their longest. For one direction only: the other would begin in the padding.
+    - "similar lengths": likewise, but the sequences of a batch are next to each other in length.
     - "equal lengths": each batch has sequences of one length, so nothing is padded and nn.LSTM is at its fastest.
     """
-    return ("packed", "equal lengths") if settings.get("bidirectional") else ("packed", "padded", "equal lengths")
+    padded = () if settings.get("bidirectional") else ("padded", "similar lengths")
+    return ("packed", *padded, "equal lengths")
 
 
 class Sequences:
@@ -38,13 +40,18 @@ class Sequences:
     def __len__(self):
         return len(self.lengths)
 
-    def epoch(self, batch_size, way):
-        """Rows of each batch of an epoch, in random order, the longest sequence of a batch first."""
+    def epoch(self, batch_size, way, other_lengths=None):
+        """Rows of each batch of an epoch, in random order, the longest sequence of a batch first.
+
+        Where the batches come by length, other_lengths (n,) decides among sequences of the same length.
+        """
         order = torch.randperm(len(self))
-        if way != "equal lengths":
+        if way not in ("similar lengths", "equal lengths"):
             return [rows[self.lengths[rows].argsort(descending=True)] for rows in order.split(batch_size)]
-        order = order[self.lengths[order].argsort(stable=True)]
-        sizes = self.lengths.unique(return_counts=True)[1].tolist()
+        if other_lengths is not None:
+            order = order[other_lengths[order].argsort(stable=True)]
+        order = order[self.lengths[order].argsort(descending=True, stable=True)]
+        sizes = self.lengths.unique(return_counts=True)[1].flip(0).tolist() if way == "equal lengths" else len(order)
         batches = [rows for group in order.split(sizes) for rows in group.split(batch_size)]
         return [batches[i] for i in torch.randperm(len(batches)).tolist()]
 
@@ -81,21 +88,21 @@ class Recurrent(nn.Module):
             y, (h, _) = self.lstm(pack_padded_sequence(x, lengths))
             return y, torch.cat(tuple(h), dim=1)
         y, (h, _) = self.lstm(x)
-        if way == "padded":
-            return y, y[lengths - 1, torch.arange(len(lengths))]
-        return y, torch.cat(tuple(h), dim=1)
+        if way == "equal lengths":
+            return y, torch.cat(tuple(h), dim=1)
+        return y, y[lengths - 1, torch.arange(len(lengths))]
 
-    @staticmethod
-    def flat(y, lengths, way):
-        """Rows of y of the steps of all sequences, in some order."""
-        if way == "packed":
-            return y.data
-        return y[within(lengths)] if way == "padded" else y.flatten(0, 1)
 
-    @staticmethod
-    def pad(y, value=0.0):
-        """y as a tensor (T, n, width), with this value past a sequence's end if it was packed."""
-        return pad_packed_sequence(y, padding_value=value)[0] if isinstance(y, PackedSequence) else y
+def pad(y, value=0.0):
+    """Outputs y of `Recurrent` as a tensor (T, n, width), with this value past a sequence's end if it was packed."""
+    return pad_packed_sequence(y, padding_value=value)[0] if isinstance(y, PackedSequence) else y
+
+
+def flat(values, lengths, way):
+    """Of outputs of `Recurrent`, or values (T, n), those of the steps of all sequences, in the order of the way."""
+    if way == "packed":
+        return (values if isinstance(values, PackedSequence) else pack_padded_sequence(values, lengths)).data
+    return values.flatten(0, 1) if way == "equal lengths" else values[within(lengths)]
 
 
 def within(lengths):
@@ -117,13 +124,15 @@ def train(model, losses, n_batches, settings):
     n_batches : int
         How many that are.
     settings : dict
-        max_iter, alpha, learning_rate_init, and learning_rate: "constant", the default, or "cosine".
+        max_iter, alpha, learning_rate_init, and learning_rate: "constant", the default, or "cosine"; with "max_steps"
+        training ends after so many batches.
     """
     parameters, rate = list(model.parameters()), settings["learning_rate_init"]
     penalised = [value for name, value in model.named_parameters() if "bias" not in name and "embedding" not in name]
     optimizer = torch.optim.Adam(parameters, lr=rate, fused=True)
     cosine, alpha = settings.get("learning_rate", "constant") == "cosine", settings["alpha"]
     step, total = 0, settings["max_iter"] * n_batches
+    last_step = settings.get("max_steps", total)
     for _ in range(settings["max_iter"]):
         for loss in losses():
             optimizer.zero_grad()
@@ -135,6 +144,8 @@ def train(model, losses, n_batches, settings):
                 optimizer.param_groups[0]["lr"] = rate * (1 + math.cos(math.pi * step / total)) / 2
             optimizer.step()
             step += 1
+            if step == last_step:
+                return
 
 
 # Ids of tokens: 0 one that is not known, 1 the end (and the beginning) of a sequence, as lstmfast has them.
