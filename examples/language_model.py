@@ -32,7 +32,7 @@ TEMPERATURES = 0.3, 0.7, 1.0
 
 
 def load():
-    """Sections of the reference, each a str: train, test."""
+    """All sections of the reference to learn from, and all to test on: train, test, each one long text in a list."""
     from pydoc_data.topics import topics
 
     sections, known = [], set()
@@ -41,7 +41,8 @@ def load():
         sections.append("\n\n".join(paragraph for paragraph in paragraphs if paragraph not in known) + "\n")
         known.update(paragraphs)
     test = sections[::10]
-    return [text for i, text in enumerate(sections) if i % 10], test
+    train = [section for i, section in enumerate(sections) if i % 10]
+    return ["\n\n".join(train)], ["\n\n".join(test)]
 
 
 class NGrams:
@@ -117,7 +118,7 @@ def main():
 
     prompt = "The "
     written = {
-        temperature: prompt + model.generate(prompt, max_length=500, temperature=temperature, random_state=0)
+        temperature: model.generate(prompt, max_length=500, temperature=temperature, random_state=0)
         for temperature in TEMPERATURES
     }
     for temperature, text in written.items():

@@ -24,8 +24,8 @@ from pathlib import Path
 import numpy as np
 
 SETTINGS = {
-    "hidden_layer_sizes": (64,), "embedding_dim": 64, "batch_size": 16, "max_iter": 20, "learning_rate": "cosine",
-    "learning_rate_init": 5e-3, "alpha": 0.0,
+    "hidden_layer_sizes": (64,), "embedding_dim": 64, "batch_size": 16, "max_iter": 10, "learning_rate": "cosine",
+    "learning_rate_init": 5e-3, "alpha": 1e-4,
 }  # fmt: skip
 K = 50  # so many films are recommended
 
