@@ -2,9 +2,16 @@
 
 from lstmfast.__main__ import DEMO_SETTINGS, digits
 
-from .compare import compare
+from .classification import compare_classifiers
 
 SETTINGS = {**DEMO_SETTINGS, "alpha": 1e-4}
 
+
+def load():
+    """(X_train, y_train), (X_test, y_test)."""
+    X_train, X_test, y_train, y_test = digits()
+    return (X_train, y_train), (X_test, y_test)
+
+
 if __name__ == "__main__":
-    compare("digits", digits(), SETTINGS)
+    compare_classifiers("digits", load, SETTINGS)
