@@ -9,8 +9,9 @@ import pickle
 import numpy as np
 import pytest
 from sklearn.base import clone
-from sklearn.exceptions import NotFittedError
+from sklearn.exceptions import NotFittedError, SkipTestWarning
 from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.utils import estimator_checks
 
 import lstmfast
 from lstmfast import LSTMTranslator, ModelFormatError, runtime
@@ -35,7 +36,7 @@ def fitted():
 def same(one, other, sources=SOURCES):
     """Whether two translators compute the same bits."""
     return all(
-        [x.tobytes() for x in one.attention_weights(sources)] == [x.tobytes() for x in other.attention_weights(sources)]
+        [x.tobytes() for x in one.attention(sources)] == [x.tobytes() for x in other.attention(sources)]
         and one.predict(sources, width) == other.predict(sources, width)
         for width in (1, 3)
     )
@@ -57,7 +58,7 @@ def test_it_learns_to_write_backwards(options):
 
 
 def test_attention_goes_to_the_source_and_its_end(fitted):
-    for source, text, weights in zip(SOURCES, fitted.predict(SOURCES), fitted.attention_weights(SOURCES), strict=True):
+    for source, text, weights in zip(SOURCES, fitted.predict(SOURCES), fitted.attention(SOURCES), strict=True):
         assert weights.shape == (len(text), len(source))
         assert (weights >= 0).all()
         assert weights.sum(axis=1).max() <= 1 + 1e-6
@@ -78,7 +79,7 @@ def test_tokens_of_any_kind():
     model = translator(level="token", max_iter=80, learning_rate_init=0.03).fit(sources, targets)
     assert model.predict(sources[:3]) == targets[:3]
     assert model.score(sources, targets) == 1
-    assert [x.shape for x in model.attention_weights(sources[:3])] == [(2, 2), (0, 1), (1, 3)]
+    assert [x.shape for x in model.attention(sources[:3])] == [(2, 2), (0, 1), (1, 3)]
     swapped = translator(level="token", max_iter=80, learning_rate_init=0.03).fit(targets, sources)
     assert swapped.predict(targets[:3]) == sources[:3]
 
@@ -104,7 +105,7 @@ def test_lowercase_and_rare_tokens():
 def test_empty_and_unknown_sources(fitted):
     predicted = fitted.predict(["", "?!", "12"])
     assert all(isinstance(text, str) and set(text) <= set("0123456789") for text in predicted)
-    shapes = [weights.shape for weights in fitted.attention_weights(["", "?!", "12"])]
+    shapes = [weights.shape for weights in fitted.attention(["", "?!", "12"])]
     assert shapes == [(len(text), n) for text, n in zip(predicted, (0, 2, 2), strict=True)]
     model = translator(max_iter=60, learning_rate_init=0.03).fit(["a", "", "b"] * 9, ["", "x", "y"] * 9)
     assert model.predict(["a", "", "b"]) == ["", "x", "y"]
@@ -228,7 +229,7 @@ def test_a_file_that_contradicts_itself(tmp_path):
 
 # ---- scikit-learn ---------------------------------------------------------------------------------------------------
 def test_scikit_learn_takes_it():
-    assert clone(translator(attention=False)).attention is False
+    assert clone(translator(attention=False)).get_params()["attention"] is False
     scores = cross_val_score(translator(), SOURCES, TARGETS, cv=3)
     assert scores.shape == (3,)
     assert ((scores >= 0) & (scores <= 1)).all()
@@ -321,24 +322,24 @@ def test_bad_texts_for_a_fitted_translator(fitted):
     with pytest.raises(ValueError, match="2 sources and 1 targets"):
         fitted.score(["1", "2"], ["1"])
     with pytest.raises(ValueError, match="2 sources and 1 targets"):
-        fitted.attention_weights(["1", "2"], ["1"])
+        fitted.attention(["1", "2"], ["1"])
 
 
 def test_without_attention_there_are_no_weights():
     with pytest.raises(ValueError, match="attention=False"):
-        translator(attention=False).fit(SOURCES, TARGETS).attention_weights(SOURCES)
+        translator(attention=False).fit(SOURCES, TARGETS).attention(SOURCES)
 
 
 def test_attention_for_given_targets(fitted):
     predicted = fitted.predict(SOURCES[:5])
-    given, own = fitted.attention_weights(SOURCES[:5], predicted), fitted.attention_weights(SOURCES[:5])
+    given, own = fitted.attention(SOURCES[:5], predicted), fitted.attention(SOURCES[:5])
     assert [x.tobytes() for x in given] == [x.tobytes() for x in own]
-    (weights,) = fitted.attention_weights(["123"], ["4"])
+    (weights,) = fitted.attention(["123"], ["4"])
     assert weights.shape == (1, 3)
 
 
 def test_not_fitted():
-    for call in ("predict", "attention_weights"):
+    for call in ("predict", "attention", "attention_weights"):
         with pytest.raises(NotFittedError):
             getattr(translator(), call)(SOURCES)
     with pytest.raises(NotFittedError):
@@ -351,3 +352,42 @@ def test_framed_puts_ends_around():
     sequences = framed([np.array([5, 6]), np.array([], np.int64)])
     assert sequences.steps[:, 0].tolist() == [1, 5, 6, 1, 1, 1]
     assert sequences.offsets.tolist() == [0, 4, 6]
+
+
+# ---- attention is an argument and a method --------------------------------------------------------------------------
+def test_attention_the_argument():
+    model = translator(attention=False)
+    assert not model.attention
+    assert model.attention == False  # noqa: E712, what people write
+    assert repr(model.attention) == "False"
+    assert "attention=False" in repr(model)
+    model.set_params(attention=True)
+    assert model.attention
+    assert model.get_params()["attention"] is True
+    model.attention = "yes"
+    with pytest.raises(ValueError, match="'attention' parameter"):
+        model.fit(SOURCES, TARGETS)
+
+
+def test_attention_the_method(fitted):
+    for own, other in zip(fitted.attention(SOURCES[:4]), fitted.attention_weights(SOURCES[:4]), strict=True):
+        assert own.tobytes() == other.tobytes()
+
+
+# ---- an estimator among scikit-learn's ------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    "name",
+    [
+        "do_not_raise_errors_in_init_or_set_params", "estimator_cloneable", "estimator_repr", "estimator_tags_renamed",
+        "estimators_unfitted", "get_params_invariance", "mixin_order", "no_attributes_set_in_init",
+        "parameters_default_constructible", "set_params", "valid_tag_types",
+    ],
+)  # fmt: skip
+def test_scikit_learn_checks(name):
+    """The checks that do not fit to numbers. Of the others check_estimator itself exempts what reads text."""
+    getattr(estimator_checks, f"check_{name}")("LSTMTranslator", LSTMTranslator())
+
+
+def test_check_estimator_takes_it():
+    with pytest.warns(SkipTestWarning, match="Can't test estimator LSTMTranslator which requires input  of type"):
+        estimator_checks.check_estimator(LSTMTranslator())

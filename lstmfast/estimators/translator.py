@@ -18,6 +18,27 @@ _SIDES = "sources", "targets"
 _SEARCH_CONSTRAINTS = {"beam_width": [COUNT], "max_length": [COUNT, None]}
 
 
+class _Attention:
+    """What `translator.attention` is: the argument, a bool, that can be called like the method of that name."""
+
+    def __init__(self, translator):
+        self._translator = translator
+
+    def __bool__(self):
+        return bool(vars(self._translator)["attention"])
+
+    def __eq__(self, other):
+        return vars(self._translator)["attention"] == other
+
+    __hash__ = None
+
+    def __call__(self, sources, targets=None):
+        return self._translator.attention_weights(sources, targets)
+
+    def __repr__(self):
+        return repr(vars(self._translator)["attention"])
+
+
 @shares_parameters
 class LSTMTranslator(TokenEstimator):
     """Learn to turn one text into another: words into their pronunciation, dates into a standard form, sentences into
@@ -80,8 +101,8 @@ class LSTMTranslator(TokenEstimator):
     >>> translator = translator.fit(sources[::2] + sources[1::4], targets[::2] + targets[1::4])
     >>> translator.predict(["123", "47"])
     ['321', '74']
-    >>> translator.attention_weights(["123"])[0].argmax(axis=1).shape
-    (3,)
+    >>> translator.attention(["123"])[0].shape
+    (3, 3)
     """
 
     _network_class = EncoderDecoder
@@ -104,6 +125,21 @@ class LSTMTranslator(TokenEstimator):
         self.max_features = max_features
         self.min_frequency = min_frequency
         self.lowercase = lowercase
+
+    # scikit-learn reads and sets arguments as attributes, and the method that shows the attention has the same name.
+
+    @property
+    def attention(self):
+        """The argument; called with sources, `attention_weights` of them."""
+        return _Attention(self)
+
+    @attention.setter
+    def attention(self, value):
+        vars(self)["attention"] = value
+
+    def get_params(self, deep=True):
+        """The arguments by name; see scikit-learn's `BaseEstimator`."""
+        return super().get_params(deep) | {"attention": vars(self)["attention"]}
 
     # ---- fitting ----
 
@@ -256,7 +292,7 @@ class LSTMTranslator(TokenEstimator):
         return [self._vocabularies[1].decode(ids) for ids in self._translate(sources, beam_width, max_length)[1]]
 
     def attention_weights(self, sources, targets=None):
-        """Where the decoder looked while it wrote each token.
+        """Where the decoder looked while it wrote each token; `attention` can be called in its place.
 
         Parameters
         ----------
