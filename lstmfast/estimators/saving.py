@@ -19,8 +19,9 @@ _HISTORY = ("loss_curve", "grad_norm_curve", "validation_scores", "stop_reason")
 def save(estimator, path):
     """Write a fitted estimator."""
     estimator._check_arguments()  # they may have been changed since; what is saved can be loaded
-    # The network holds what became of embedding_weights.
-    parameters = estimator.get_params(deep=False) | {"callbacks": None, "embedding_weights": None}
+    parameters = estimator.get_params(deep=False)
+    # The network holds what became of embedding_weights, which not all estimators have.
+    parameters |= dict.fromkeys({"callbacks", "embedding_weights"} & parameters.keys())
     if not isinstance(parameters["random_state"], Integral | None):
         parameters["random_state"] = None
     network, history = estimator._network, estimator._history
