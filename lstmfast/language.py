@@ -228,15 +228,15 @@ def generate(stream, prompt, max_length, temperature, top_k, rng):
         Draw from the k most probable tokens; None: from all.
     rng : object with a method `uniform`
     """
-    logits = stream.step(END)
-    for token in prompt:
-        logits = stream.step(token)
+    unread = [END, *prompt]
     for _ in range(max_length):
+        for token in unread:
+            logits = stream.step(token)
         token = draw(logits.astype(np.float64), temperature, top_k, rng)
         if token == END:
             return
         yield token
-        logits = stream.step(token)
+        unread = [token]
 
 
 @np.errstate(all="ignore")  # a tiny temperature overflows, and improbable tokens underflow, to what is meant
