@@ -172,9 +172,10 @@ def saved_vocabulary(fitted, network):
     check_fields(fitted, Vocabulary.fields)
     vocabulary = Vocabulary(*(fitted[name] for name in Vocabulary.fields))
     vocabulary.check()
-    config, n_tokens = network.config, vocabulary.n_tokens
-    if (config["n_tokens"], config["n_outputs"], config["pooling"]) != (n_tokens, n_tokens, NO_POOLING):
-        raise ValueError("the network does not have the tokens of the vocabulary")
+    expected = {"n_tokens": vocabulary.n_tokens, "n_outputs": vocabulary.n_tokens, "pooling": NO_POOLING,
+                "bidirectional": False, "crf": False}  # fmt: skip
+    if not expected.items() <= network.config.items():
+        raise ValueError(f"the network of a language model with this vocabulary has {expected}, got {network.config}")
     return vocabulary
 
 

@@ -146,7 +146,7 @@ def test_random_state(model):
     assert same[0] == same[1]
     rng = np.random.RandomState(0)
     assert [model.generate("the", random_state=rng) for _ in range(2)] != [texts[0]] * 2
-    np.random.seed(0)
+    np.random.seed(0)  # noqa: NPY002
     assert model.generate("the") == texts[0]
 
 
@@ -159,11 +159,11 @@ def test_frequencies_of_draws(model, temperature, top_k):
         probabilities[probabilities < np.sort(probabilities)[-2]] = 0
     probabilities **= 1 / temperature
     probabilities /= probabilities.sum()
-    names, rng = {token: id for token, id in model.vocabulary_.items()}, np.random.default_rng(0)
+    ids, rng = model.vocabulary_, np.random.default_rng(0)
     counts = np.zeros(len(probabilities), int)
     for _ in range(4000):
         text = model.generate(max_length=1, temperature=temperature, top_k=top_k, random_state=rng)
-        counts[names[text] if text else END] += 1
+        counts[ids[text] if text else END] += 1
     likely = probabilities > 0
     assert counts[~likely].sum() == 0
     assert likely.sum() == 2 if top_k == 2 else likely.sum() > 5
@@ -189,7 +189,7 @@ def test_the_end_stops_and_the_prompt_goes_on():
 
 
 def test_unknown_tokens_are_never_written():
-    model = small(max_features=1, max_iter=30).fit(["abcdefghijklmnopqrstuvwxyza" * 4])
+    model = small(max_features=1, max_iter=30).fit(["bacdefghijklmnopqrstuvwxyza" * 4])
     assert model.stream().step(END).argmax() == UNKNOWN
     for temperature in (0, 1, 5):
         text = model.generate(max_length=200, temperature=temperature, random_state=0)
@@ -238,7 +238,8 @@ def test_the_prompt_is_kept(level, texts, prompt, kept, lowercase):
 def test_a_token_costs_one_step(model, monkeypatch):
     steps, step = [], TokenStream.step
     monkeypatch.setattr(TokenStream, "step", lambda self, token: steps.append(token) or step(self, token))
-    tokens = model.generate_tokens("the", max_length=5, temperature=5, random_state=1)
+    monkeypatch.setattr(language, "draw", lambda *arguments: 3)
+    tokens = model.generate_tokens("the", max_length=5)
     assert steps == []
     for i in range(5):
         next(tokens)
@@ -294,7 +295,7 @@ def test_the_rest_before_fit(tmp_path):
 @pytest.mark.parametrize(
     ("options", "texts", "tokens"),
     [
-        ({}, ["Aba", ""], ["a", "A", "b"]),
+        ({}, ["Aba", ""], ["A", "a", "b"]),
         ({"lowercase": True}, ["Aba", ""], ["a", "b"]),
         ({"level": "word"}, ["to be, to"], ["to", ",", "be"]),
         ({"level": "word", "lowercase": True}, ["To to be"], ["to", "be"]),
@@ -400,14 +401,11 @@ def test_it_learns_with_the_same_bits_on_any_number_of_threads(options):
 
 def test_the_loss_is_the_mean_over_tokens():
     """With a step that changes nothing, it is minus the score, however the texts are cut into batches."""
-    for batch_size, bptt in ((1, 8), (3, 5), (32, 1000)):
+    texts = ["a dog", "", "on", "the cat", "dog", "the"]
+    for batch_size, bptt in ((1, 3), (2, 8), (32, 1000)):
         model = small(
             alpha=0.0, learning_rate_init=1e-30, max_iter=1, dtype="float64", batch_size=batch_size, bptt=bptt
-        )
-        texts = TEXTS[:3] + TEXTS[4:]
-        model.fit(texts)
-        cut = batch_size == 32 and bptt == 8
-        assert not cut
+        ).fit(texts)
         assert model.loss_ == pytest.approx(-model.score(texts), rel=1e-12)
 
 
@@ -508,7 +506,7 @@ def test_an_interrupt_keeps_the_weights(where, monkeypatch):
 def test_the_bar_moves_within_an_epoch(monkeypatch, capsys):
     places, batch = [], _Bar.batch
     monkeypatch.setattr(_Bar, "batch", lambda self: batch(self) or places.append(self.bar.n))
-    small(verbose=1, max_iter=2).fit(TEXTS)
+    small(verbose=1, max_iter=2, batch_size=1).fit(TEXTS)
     assert places == sorted(places)
     assert len({place for place in places if 0 < place < 0.99}) > 3
     assert "2.0/2 epochs" in capsys.readouterr().err
@@ -598,7 +596,7 @@ def test_the_same_bits_again(kind, way, tmp_path):
     assert twin.generate(prompt, random_state=0) == model.generate(prompt, random_state=0)
     for each in (model, twin):
         each.set_params(warm_start=True).fit(texts)
-    assert twin.loss_curve_[0] < small(max_iter=1).fit(texts).loss_curve_[0] or kind in ("str", "int")
+    assert twin.loss_curve_[0] < make().loss_curve_[0]
 
 
 @pytest.mark.parametrize("kind", KINDS)
