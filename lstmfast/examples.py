@@ -105,8 +105,8 @@ class Corpus:
 
     A minibatch takes the next `bptt` steps of up to `n_lanes` texts side by side and hands their state on to the next
     one, through which no gradient flows (Williams & Peng 1990; Mikolov et al. 2010). A lane whose text has ended goes
-    on with another text, from state 0. Texts longer than a lane's share of the corpus, and than `bptt`, are cut into
-    pieces, so that a single long text fills all lanes; each piece starts from state 0.
+    on with another text, from state 0. Texts longer than a lane's share of the corpus are cut into pieces of at least
+    `bptt` steps, so that a single long text fills all lanes; each piece starts from state 0.
 
     Parameters
     ----------
@@ -125,8 +125,10 @@ class Corpus:
         self.tokens, self.network, self.n_lanes = texts.steps[:, 0], network, n_lanes
         self.bptt = bptt or int(texts.lengths.max())
         n_steps = texts.lengths - 1
-        share = max(self.bptt, -(-int(n_steps.sum()) // n_lanes)) if cut else int(n_steps.max())
-        n_pieces = -(-n_steps // share)
+        n_pieces = np.minimum(n_steps, 1)
+        if cut:
+            lanes_worth = -(-n_steps * n_lanes // max(int(n_steps.sum()), 1))
+            n_pieces = np.maximum(n_pieces, np.minimum(lanes_worth, n_steps // self.bptt))
         # Piece j of k of a text of T steps: from jT/k to (j + 1)T/k.
         text = np.repeat(np.arange(len(texts)), n_pieces)
         j = np.arange(len(text)) - np.repeat(np.cumsum(n_pieces) - n_pieces, n_pieces)
@@ -138,7 +140,7 @@ class Corpus:
     def n_batches(self):
         """About as many as an epoch has; how many there are depends on the order of the texts."""
         n_chunks = -(-(self.stops - self.starts) // self.bptt)
-        return max(-(-int(n_chunks.sum()) // self.n_lanes), int(n_chunks.max()))
+        return max(-(-int(n_chunks.sum()) // self.n_lanes), int(n_chunks.max(initial=0)))
 
     def batches(self, rng):
         """Minibatches of one epoch; the texts in their own order where rng is None."""

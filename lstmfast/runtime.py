@@ -18,14 +18,16 @@ True
 
 from .config import effective_n_threads
 from .decisions import Labels, Numbers
+from .language import LanguageModel, saved_vocabulary
 from .network import NO_POOLING, Network
-from .persistence import ModelFormatError, read_model
+from .persistence import read_model
 from .saved_model import decode, inconsistency, rebuild_network
 from .sequences import check_sequences, check_tokens
 
-__all__ = ["Model", "load"]
+__all__ = ["Model", "TextModel", "load"]
 
 _DECISIONS = {"LSTMClassifier": Labels, "LSTMRegressor": Numbers, "LSTMTagger": Labels}
+_TEXT = "LSTMLanguageModel"
 PRECISIONS = ("float32",)
 
 
@@ -43,34 +45,44 @@ def load(path, precision="float32", n_jobs=1):
 
     Returns
     -------
-    model : Model
+    model : Model, or TextModel for a language model
 
     Raises
     ------
     lstmfast.ModelFormatError
         If the file is not a whole and consistent model of an estimator that the runtime serves.
     ValueError
-        If precision is another.
+        If precision is another, or the file is of an estimator that needs `lstmfast.load`.
     """
     if precision not in PRECISIONS:
         raise ValueError(f"precision must be one of {PRECISIONS}, got {precision!r}")
     n_threads = effective_n_threads(n_jobs)
     metadata, arrays = read_model(path)
     name = metadata.get("estimator")
-    if name not in _DECISIONS:
-        raise ModelFormatError(
-            f"{path} holds {name!r}, but the runtime serves {', '.join(_DECISIONS)}; read it with lstmfast.load"
+    if isinstance(name, str) and name not in (*_DECISIONS, _TEXT):
+        raise ValueError(
+            f"{path} holds a model of {name}; the light runtime serves {', '.join(_DECISIONS)} and {_TEXT}. "
+            "lstmfast.load reads it"
         )
     with inconsistency(path):
-        fitted = metadata["fitted"]
-        kind = _DECISIONS[name]
-        decision = kind(*[decode(fitted[name]) for name in kind.fields])
-        decision.check()
+        fitted = {key: decode(value) for key, value in metadata["fitted"].items()}
         network = rebuild_network(Network, metadata["network"], arrays)
-        if network.dense[-1].output_size != decision.n_outputs:
-            raise ValueError("the network does not have the outputs of the estimator")
-        n_steps = fitted["n_features_in_"] if fitted["_input_kind"] == "2d" else None
-    return Model(network if network.dtype == precision else network.copy(precision), decision, n_steps, n_threads)
+        if name == _TEXT:
+            meaning, n_steps = saved_vocabulary(fitted, network), None
+        else:
+            meaning = _decision(_DECISIONS[name], fitted, network)
+            n_steps = fitted["n_features_in_"] if fitted["_input_kind"] == "2d" else None
+    network = network if network.dtype == precision else network.copy(precision)
+    return TextModel(network, meaning, n_threads) if name == _TEXT else Model(network, meaning, n_steps, n_threads)
+
+
+def _decision(kind, fitted, network):
+    """What a network's outputs mean, out of a file's fields."""
+    decision = kind(*[fitted[name] for name in kind.fields])
+    decision.check()
+    if network.dense[-1].output_size != decision.n_outputs:
+        raise ValueError("the network does not have the outputs of the estimator")
+    return decision
 
 
 class Model:
@@ -149,3 +161,22 @@ class Model:
     def __repr__(self):
         config = self._network.config
         return f"Model(n_features={self.n_features}, layers={config['hidden_layer_sizes']}, dtype={config['dtype']!r})"
+
+
+class TextModel(LanguageModel):
+    """A fitted language model that only scores and writes, as the estimator does, bit for bit (float32 models). It
+    never changes, so any number of threads may use it at once.
+
+    Parameters
+    ----------
+    network : Network
+    vocabulary : lstmfast.vocabulary.Vocabulary
+    n_threads : int
+    """
+
+    def __init__(self, network: Network, vocabulary, n_threads):
+        self._network, self._vocabulary, self._n_threads = network, vocabulary, n_threads
+
+    def __repr__(self):
+        config = self._network.config
+        return f"TextModel({self._vocabulary!r}, layers={config['hidden_layer_sizes']}, dtype={config['dtype']!r})"

@@ -4,6 +4,7 @@ relative to the largest entry; and the same bits from any number of threads.
 Legend: n sequences, F features, H hidden units, K outputs.
 """
 
+import tracemalloc
 from dataclasses import dataclass
 from functools import partial
 
@@ -11,10 +12,13 @@ import numpy as np
 import pytest
 import reference
 
-from lstmfast import _core, losses, network, stack
+from lstmfast import _core, head, losses, network, stack
+from lstmfast.examples import Corpus
+from lstmfast.head import Head
 from lstmfast.network import Network
 from lstmfast.optimizers import Optimizer
-from lstmfast.sequences import check_sequences
+from lstmfast.sequences import StepValues, check_sequences
+from lstmfast.vocabulary import framed
 from lstmfast.workspace import Workspace
 
 REFERENCE_RTOL, DIFFERENCES_RTOL = 1e-11, 1e-7
@@ -334,3 +338,151 @@ def test_threads_give_the_same_bits(options, dtype):
         results.append((value, net.gradients.tobytes(), net.outputs(sequences, n_threads=n_threads).tobytes()))
     assert np.abs(net.gradients).max() > 1e-3
     assert all(result == results[0] for result in results[1:])
+
+
+# ---- tokens, carried state, blocks ----------------------------------------------------------------------------------
+class Chunk:
+    """A minibatch of a corpus whose texts have begun before it, and the gradient of its loss with all parameters."""
+
+    def __init__(self, lengths=(9, 2, 13, 30, 7), bptt=4, n_lanes=4, number=1, n_tokens=9, dropout=0.0, **options):
+        self.network = Network(**{
+            "n_features": 3, "hidden_layer_sizes": (5,), "n_outputs": n_tokens, "pooling": "steps",
+            "n_tokens": n_tokens, "dtype": "float64", **options,
+        })  # fmt: skip
+        rng = np.random.default_rng(0)
+        self.network.initialize(rng)
+        for name, array in self.network.named_parameters().items():
+            if name.endswith("bias"):  # so that no relu sits on its kink
+                array[...] = rng.uniform(0.1, 1, array.shape)
+        self.network.parameters_changed()
+        self.corpus = Corpus(framed([rng.integers(2, n_tokens, n) for n in lengths]), self.network, n_lanes, bptt)
+        for batch in self.corpus.batches(None):
+            self.batch, self.before = batch, batch.state.take(np.arange(len(batch.rows)))
+            if number == 0:
+                break
+            self.network.log_likelihoods(batch, Workspace())  # moves its state on
+            number -= 1
+        self.masks = self.network.draw_masks(rng, len(self.batch.rows), dropout, dropout) if dropout else None
+
+    def value_and_gradient(self):
+        batch, net = self.batch, self.network
+        value = net.loss_and_gradient(
+            batch.sequences, batch.rows, losses.SoftmaxCrossEntropy(), batch.targets, batch.weights, masks=self.masks,
+            state=self.before.take(np.arange(len(batch.rows))),
+        )  # fmt: skip
+        gradient = np.zeros_like(net.parameters)
+        gradient[: net.n_dense] = net.gradients
+        net.rows_of(net.embedding, gradient)[net.embedding.rows] = net.embedding.row_grads
+        return value, gradient
+
+    def check(self):
+        """Central differences along every parameter, the state before the chunk held fixed."""
+        net, (_, gradient) = self.network, self.value_and_gradient()
+        slopes, start = np.empty_like(gradient), net.parameters.copy()
+        for i in range(len(slopes)):
+            values = []
+            for sign in (1, -1):
+                net.parameters[i] = start[i] + sign * STEP
+                net.parameters_changed()
+                values.append(self.value_and_gradient()[0])
+            net.parameters[i] = start[i]
+            slopes[i] = (values[0] - values[1]) / (2 * STEP)
+        net.parameters_changed()
+        np.testing.assert_allclose(slopes, gradient, rtol=0, atol=DIFFERENCES_RTOL * np.abs(gradient).max())
+
+
+@pytest.fixture
+def small_blocks(monkeypatch):
+    """Blocks of three rows in the head, groups of three sequences in the stack."""
+    monkeypatch.setattr(head, "BLOCK_OUTPUTS", 1)
+    monkeypatch.setattr(head, "MIN_ROWS", 3)
+    monkeypatch.setattr(stack, "GROUP_BYTES", 1)
+    monkeypatch.setattr(stack, "MIN_GROUP_SEQUENCES", 3)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {}, {"cell": "gru"}, {"cell": "rnn"}, {"cell": "lstm-peephole"}, {"hidden_layer_sizes": (4, 3)},
+        {"dense_layer_sizes": (6, 5)}, {"hidden_layer_sizes": (3, 4), "dense_layer_sizes": (6,), "dropout": 0.3},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_truncated_gradient_of_a_language_model(options, small_blocks):
+    chunk = Chunk(**options)
+    begun = np.abs(chunk.before.h[0][0]).max(axis=1) > 1e-3
+    assert begun.tolist() == [True, False, True, True]
+    assert chunk.batch.n_steps > 2 * head.MIN_ROWS
+    assert len(chunk.batch.rows) > stack.MIN_GROUP_SEQUENCES
+    chunk.check()
+
+
+def test_the_whole_text_is_the_gradient_where_bptt_is_long_enough():
+    chunk = Chunk(lengths=(9, 2, 13), n_lanes=3, bptt=14, number=0)
+    value, gradient = chunk.value_and_gradient()
+    net, (total, expected) = chunk.network, (0.0, np.zeros_like(gradient))
+    for row, length in enumerate((10, 3, 14)):
+        weights = StepValues(np.full(length, 1 / 27), np.array([0, length]))
+        rows = np.array([row])
+        total += net.loss_and_gradient(
+            chunk.batch.sequences, rows, losses.SoftmaxCrossEntropy(), chunk.batch.targets[rows], weights
+        )
+        expected[: net.n_dense] += net.gradients
+        net.rows_of(net.embedding, expected)[net.embedding.rows] += net.embedding.row_grads
+    assert value == pytest.approx(total, rel=1e-13)
+    np.testing.assert_allclose(gradient, expected, rtol=0, atol=REFERENCE_RTOL * np.abs(expected).max())
+
+
+def test_no_gradient_flows_through_the_state():
+    """One text in one chunk has another gradient than in two."""
+    whole, cut = Chunk(lengths=(7,), n_lanes=1, bptt=8, number=0), Chunk(lengths=(7,), n_lanes=1, bptt=4, number=0)
+    later = Chunk(lengths=(7,), n_lanes=1, bptt=4, number=1)
+    assert np.abs(later.before.h[0]).max() > 1e-3
+    parts = [chunk.value_and_gradient() for chunk in (cut, later)]
+    value, gradient = whole.value_and_gradient()
+    assert value == pytest.approx((parts[0][0] + parts[1][0]) / 2, rel=1e-13)
+    assert np.abs(gradient - (parts[0][1] + parts[1][1]) / 2).max() > 1e-3
+
+
+@pytest.mark.parametrize("n_rows", [1, 2, 3, 7, 100])
+@pytest.mark.parametrize("options", [{"dense_layer_sizes": (6, 5), "dropout": 0.4}, {}], ids=str)
+def test_blocks_of_the_head_do_not_matter(options, n_rows, monkeypatch):
+    expected = Chunk(**options).value_and_gradient()
+    monkeypatch.setattr(head, "BLOCK_OUTPUTS", 1)
+    monkeypatch.setattr(head, "MIN_ROWS", n_rows)
+    sizes, forward = [], Head.forward
+
+    def counted(self, z, *arguments, **more):
+        sizes.append(len(z))
+        return forward(self, z, *arguments, **more)
+
+    monkeypatch.setattr(Head, "forward", counted)
+    chunk = Chunk(**options)
+    sizes.clear()
+    value, gradient = chunk.value_and_gradient()
+    n_steps = chunk.batch.n_steps
+    assert sizes == [min(n_rows, n_steps - start) for start in range(0, n_steps, n_rows)]
+    assert value == pytest.approx(expected[0], rel=1e-13)
+    np.testing.assert_allclose(gradient, expected[1], rtol=0, atol=1e-13 * np.abs(expected[1]).max())
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_blocks_of_rows_with_every_loss(loss, small_blocks):
+    check(Case(loss=loss, pooling="mean", dense=(6,), dropout=0.3, weighted=True, lengths=(4, 1, 6, 3, 6, 2, 5, 1)))
+
+
+@pytest.mark.parametrize("method", ["loss_and_gradient", "log_likelihoods"])
+def test_steps_times_vocabulary_is_never_in_memory(method):
+    n_tokens, n_steps = 20_000, 4096
+    chunk = Chunk(lengths=(n_steps - 1,), bptt=256, n_lanes=16, number=0, n_tokens=n_tokens, dtype="float32")
+    assert chunk.batch.n_steps == n_steps
+    tracemalloc.start()
+    try:
+        if method == "log_likelihoods":
+            chunk.network.log_likelihoods(chunk.batch, Workspace())
+        else:
+            chunk.value_and_gradient()
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < n_steps * n_tokens * 4 / 4  # a quarter; what is there is a block of 256 rows, and the gradient

@@ -263,6 +263,8 @@ def test_early_stopping_and_validation():
     assert len(model.validation_scores_) == model.n_iter_
     model = small(max_iter=2).fit(KITS, histories_val=[["tent", "stove"]])
     assert model.validation_scores_[1] > model.validation_scores_[0]
+    with pytest.raises(ValueError, match=r"histories_val\[0\]\[1\] is 'bear'"):
+        small(handle_unknown="error").fit(KITS, histories_val=[["tent", "bear"]])
 
 
 def test_warm_start_goes_on():

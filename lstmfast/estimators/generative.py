@@ -29,16 +29,17 @@ class TokenEstimator(RecurrentEstimator):
         """Fit on data, in whatever form ``_learn`` and ``_encode`` take it; validation likewise, or None."""
         going_on = self.warm_start and hasattr(self, "_network")
         self._check_arguments()
-        if not going_on:
-            self._learn(data)
-        sequences = self._encode(data)
-        validation = None if validation is None else self._encode(validation)
         random_state = check_random_state(self.random_state)
         rng = generator(random_state)
+        if going_on:
+            network = self._copy_network(self._network_config())
+        else:
+            self._learn(data)
+            network = self._new_network(self._network_config(), rng)
+        sequences = self._encode(data)
+        validation = None if validation is None else self._encode_validation(validation)
         if self.early_stopping and validation is None:
             sequences, validation = self._split(sequences, random_state)
-        config = self._network_config()
-        network = self._copy_network(config) if going_on else self._new_network(config, rng)
 
         def validation_score():
             return float(np.concatenate(self._log_likelihoods(network, validation)).mean(dtype=np.float64))
@@ -47,6 +48,10 @@ class TokenEstimator(RecurrentEstimator):
             network, self._examples(sequences, network), rng, History(), self.max_iter,
             validation_score if validation is not None else None, going_on,
         )  # fmt: skip
+
+    def _encode_validation(self, data):
+        """Like ``_encode``; a subclass may let errors name the argument."""
+        return self._encode(data)
 
     def _split(self, sequences, random_state):
         """(sequences to train on, sequences held out)"""

@@ -1,34 +1,22 @@
 """LSTMLanguageModel."""
 
-import math
-from numbers import Real
-
 import numpy as np
-from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import Interval, StrOptions, validate_parameter_constraints
+from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from .. import language
 from ..config import effective_n_threads
 from ..examples import Corpus
+from ..language import LanguageModel, log_likelihoods, saved_vocabulary
 from ..network import NO_POOLING
-from ..saved_model import check_fields
 from ..sequences import Sequences
 from ..vocabulary import END, LEVELS, Vocabulary, framed
 from .base import COUNT
 from .generative import TokenEstimator
 from .sharing import shares_parameters
 
-_GENERATION_CONSTRAINTS = {
-    "max_length": [COUNT],
-    "temperature": [Interval(Real, 0, None, closed="left")],
-    "top_k": [COUNT, None],
-    "random_state": ["random_state"],
-}
-
 
 @shares_parameters(without=("bidirectional",))
-class LSTMLanguageModel(TokenEstimator):
+class LSTMLanguageModel(LanguageModel, TokenEstimator):
     """Learn which token follows, of characters, words or tokens of any kind; score texts and write new ones.
 
     An embedding, recurrent layers and a softmax over the vocabulary at each step (Mikolov et al. 2010), trained by
@@ -63,6 +51,8 @@ class LSTMLanguageModel(TokenEstimator):
     -----
     `batch_size` texts are read at once. Where there are fewer, long ones are cut into pieces of at least `bptt` tokens,
     so that a single long text becomes `batch_size` of them; each starts from state 0.
+
+    With `warm_start` the vocabulary stays as it is.
 
     `validation_scores_` are mean log-likelihoods. With `early_stopping`, whole texts are held out; of a single text
     its end.
@@ -142,6 +132,19 @@ class LSTMLanguageModel(TokenEstimator):
         """Ids of each text, between two ends."""
         return framed(self._vocabulary.encode(texts))
 
+    def _encode_validation(self, texts):
+        return framed(self._vocabulary.encode(texts, "texts_val"))
+
+    def _copy_network(self, asked):
+        for name in ("level", "lowercase"):
+            there = getattr(self._vocabulary, name)
+            if getattr(self, name) != there:
+                raise ValueError(
+                    f"the vocabulary to go on with has {name}={there!r}, not {getattr(self, name)!r}; fit with "
+                    "warm_start=False to start anew"
+                )
+        return super()._copy_network(asked)
+
     def _network_config(self):
         n_tokens = self._vocabulary.n_tokens
         return super()._network_config() | {
@@ -154,14 +157,14 @@ class LSTMLanguageModel(TokenEstimator):
     def _split(self, sequences, random_state):
         if len(sequences) > 1:
             return super()._split(sequences, random_state)
-        n_kept = int(len(sequences.steps) * (1 - self.validation_fraction))
+        n_kept = min(int(len(sequences.steps) * (1 - self.validation_fraction)), len(sequences.steps) - 1)
         if n_kept < 2:
             raise ValueError("early_stopping leaves nothing of this text to train on; pass texts_val")
         parts = sequences.steps[:n_kept], sequences.steps[n_kept - 1 :]
         return tuple(Sequences(steps, np.array([0, len(steps)])) for steps in parts)
 
     def _log_likelihoods(self, network, sequences):
-        return language.log_likelihoods(network, sequences, effective_n_threads(self.n_jobs))
+        return log_likelihoods(network, sequences, self._n_threads)
 
     @property
     def vocabulary_(self):
@@ -174,127 +177,13 @@ class LSTMLanguageModel(TokenEstimator):
         return {name: getattr(self._vocabulary, name) for name in Vocabulary.fields}
 
     def _restore_fitted(self, fitted, network):
-        check_fields(fitted, Vocabulary.fields)
-        self._vocabulary = Vocabulary(*(fitted[name] for name in Vocabulary.fields))
-        self._vocabulary.check()
-        config, n_tokens = network.config, self._vocabulary.n_tokens
-        if (config["n_tokens"], config["n_outputs"], config["pooling"]) != (n_tokens, n_tokens, NO_POOLING):
-            raise ValueError("the network does not have the tokens of the vocabulary")
+        self._vocabulary = saved_vocabulary(fitted, network)
 
-    # ---- using a fitted model ----
+    # ---- for LanguageModel ----
 
-    def token_log_likelihoods(self, texts):
-        """Logarithm of the probability of each token, given those before it.
-
-        Parameters
-        ----------
-        texts : as in `fit`
-
-        Returns
-        -------
-        log_likelihoods : list of ndarrays of shape (T_i + 1,)
-            In nats; the last is that of the text's end.
-        """
+    def _check_fitted(self):
         check_is_fitted(self)
-        return self._log_likelihoods(self._network, self._encode(texts))
 
-    def score(self, texts, y=None):
-        """Mean log-likelihood of a token, in nats; a text's end counts as a token.
-
-        Parameters
-        ----------
-        texts : as in `fit`
-        y : None
-            Ignored.
-
-        Returns
-        -------
-        score : float
-        """
-        return float(np.concatenate(self.token_log_likelihoods(texts)).mean(dtype=np.float64))
-
-    def perplexity(self, texts):
-        """exp(-score): among how many equally likely tokens the model seems to choose.
-
-        Parameters
-        ----------
-        texts : as in `fit`
-
-        Returns
-        -------
-        perplexity : float
-        """
-        return math.exp(-self.score(texts))
-
-    def generate(self, prompt=None, max_length=100, temperature=1.0, top_k=None, random_state=None):
-        """Go on with a text.
-
-        Parameters
-        ----------
-        prompt : str, or list of tokens, default=None
-            How it begins. None: empty.
-        max_length : int, default=100
-            Most tokens to add; there are fewer where the model ends the text.
-        temperature : float, default=1.0
-            Divides the logits before the softmax: below 1 the more probable tokens become more so. 0: always the most
-            probable one.
-        top_k : int or None, default=None
-            Draw from the k most probable tokens only.
-        random_state : int, RandomState instance or None, default=None
-            Source of the draws.
-
-        Returns
-        -------
-        text : str, or list of tokens at level "token"
-            The prompt and what follows it.
-
-        Raises
-        ------
-        ValueError, TypeError
-            If an argument is not as described.
-        """
-        tokens = list(self.generate_tokens(prompt, max_length, temperature, top_k, random_state))
-        if self._vocabulary.level == "token":
-            return [*([] if prompt is None else prompt), *tokens]
-        parts = [*([self._prompt_text(prompt)] if prompt else []), *tokens]
-        return (" " if self._vocabulary.level == "word" else "").join(parts)
-
-    def generate_tokens(self, prompt=None, max_length=100, temperature=1.0, top_k=None, random_state=None):
-        """Like `generate`, but yields each token as soon as it is drawn, and not the prompt; a token costs one step.
-
-        Returns
-        -------
-        tokens : iterator of str or int
-        """
-        check_is_fitted(self)
-        given = {
-            "max_length": max_length, "temperature": temperature, "top_k": top_k, "random_state": random_state,
-        }  # fmt: skip
-        validate_parameter_constraints(_GENERATION_CONSTRAINTS, given, "generate")
-        if not math.isfinite(temperature):
-            raise ValueError(f"temperature must be finite, got {temperature}")
-        (ids,) = self._vocabulary.encode([[] if prompt is None else prompt], "[prompt]")
-        found = language.generate(
-            self._network.stream(1, None), ids, max_length, temperature, top_k, check_random_state(random_state)
-        )
-        return (self._vocabulary.tokens[id - END - 1] for id in found)
-
-    def _prompt_text(self, prompt):
-        return prompt if isinstance(prompt, str) else self._vocabulary.decode(*self._vocabulary.encode([prompt]))
-
-    def stream(self, n=1):
-        """n live texts on these weights, advanced a token at a time.
-
-        Parameters
-        ----------
-        n : int, default=1
-            Number of texts.
-
-        Returns
-        -------
-        stream : lstmfast.token_stream.TokenStream
-            ``stream.step(ids)`` takes the ids of `vocabulary_`, at first 1, where every text begins, and returns the
-            probabilities of the next token (n, n_tokens), in the order of the ids.
-        """
-        check_is_fitted(self)
-        return self._network.stream(n, "softmax", effective_n_threads(self.n_jobs))
+    @property
+    def _n_threads(self):
+        return effective_n_threads(self.n_jobs)

@@ -110,9 +110,12 @@ class LSTMRecommender(TokenEstimator):
     def _encode(self, histories):
         return framed(self._known(histories), end=False)
 
-    def _known(self, histories, keep_last=False):
+    def _encode_validation(self, histories):
+        return framed(self._known(histories, "histories_val"), end=False)
+
+    def _known(self, histories, name="histories", keep_last=False):
         """Ids of each history without unknown items; keep_last: but the last one may be unknown."""
-        encoded = self._vocabulary.encode(histories, "histories")
+        encoded = self._vocabulary.encode(histories, name)
         for i, ids in enumerate(encoded):
             known = ids != UNKNOWN
             if known.all():
@@ -120,7 +123,7 @@ class LSTMRecommender(TokenEstimator):
             if self.handle_unknown == "error":
                 at = int(np.argmin(known))
                 raise ValueError(
-                    f"histories[{i}][{at}] is {list(histories[i])[at]!r}, an item that fit has not seen; leave it out, "
+                    f"{name}[{i}][{at}] is {list(histories[i])[at]!r}, an item that fit has not seen; leave it out, "
                     'or set handle_unknown="ignore"'
                 )
             known[-1] |= keep_last

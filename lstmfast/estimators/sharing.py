@@ -20,7 +20,7 @@ pooling : {"last", "mean", "max"}, default="last"
     How the top recurrent layer's steps become one vector: its output after the last step (of a bidirectional layer,
     after the last step of each direction), or the mean or maximum over steps.
 dense_layer_sizes : int or tuple of int, default=()
-    Units of relu layers between pooling and output.
+    Units of relu layers before the output.
 embedding_dim : int or None, default=None
     Not None: X holds tokens, integers from 0 on, and each is given a trained vector of this size.
 embedding_weights : array-like of shape (n_tokens, embedding_dim) or None, default=None
@@ -67,7 +67,7 @@ max_time : float or None, default=None
 early_stopping : bool, default=False
     Stop when the validation score, instead of the training loss, stops getting better, and keep the best weights.
 validation_fraction : float in (0, 1), default=0.1
-    Share of the training data held out for `early_stopping` where `X_val` is not given.
+    Share of the training data held out for `early_stopping` where `fit` is given no validation data.
 warm_start : bool, default=False
     Let `fit` go on from the weights of the fit before.
 random_state : int, RandomState instance or None, default=None
@@ -114,7 +114,7 @@ def shares_parameters(cls=None, *, without=()):
 
     Its signature then names the base's arguments too, first, so that `get_params`, `clone` and help see them all, but
     those it goes `without`; and ``{parameters}``, ``{input_attributes}`` and ``{attributes}`` in its docstring become
-    the shared texts. What the docstring describes itself is left out of these.
+    the shared texts, less the parameters that the docstring describes itself.
     """
     if cls is None:
         return functools.partial(shares_parameters, without=without)
@@ -140,8 +140,9 @@ def shares_parameters(cls=None, *, without=()):
     __init__.__signature__ = inspect.Signature(inherited + own)
     cls.__init__ = __init__
     if cls.__doc__:  # absent under python -OO
-        inherited_names = {parameter.name for parameter in inherited if f"\n    {parameter.name} :" not in cls.__doc__}
-        parameters = "\n".join(entry for names, entry in _entries(PARAMETERS) if names & inherited_names)
+        described = set(re.findall(r"^    (\w+) :", cls.__doc__, re.MULTILINE))
+        shared = {parameter.name for parameter in inherited} - described
+        parameters = "\n".join(entry for names, entry in _entries(PARAMETERS) if names & shared)
         texts = {"parameters": parameters, "input_attributes": INPUT_ATTRIBUTES, "attributes": ATTRIBUTES}
         for mark, text in texts.items():
             cls.__doc__ = _insert(cls.__doc__, f"{{{mark}}}", text)
