@@ -9,9 +9,8 @@ from .examples import Corpus
 from .layers.parameters import check_size
 from .network import NO_POOLING
 from .saved_model import check_fields
-from .sequences import Sequences
 from .tokens import tokenise
-from .vocabulary import END, UNKNOWN, Vocabulary
+from .vocabulary import END, UNKNOWN, Vocabulary, framed
 from .workspace import Workspace
 
 # Texts side by side, and steps of each, while likelihoods are computed: full tiles, and a bounded workspace.
@@ -177,19 +176,6 @@ def saved_vocabulary(fitted, network):
     if not expected.items() <= network.config.items():
         raise ValueError(f"the network of a language model with this vocabulary has {expected}, got {network.config}")
     return vocabulary
-
-
-def framed(ids, end=True):
-    """Sequences of arrays of ids, with `END` before each and, if asked, after it."""
-    lengths = np.array([len(entry) for entry in ids], np.int64) + 1 + end
-    offsets = np.concatenate(([0], np.cumsum(lengths)))
-    steps = np.full(offsets[-1], END, np.int64)
-    inside = np.ones(len(steps), bool)
-    inside[offsets[:-1]] = False
-    if end:
-        inside[offsets[1:] - 1] = False
-    steps[inside] = np.concatenate(ids)
-    return Sequences(steps[:, None], offsets)
 
 
 @np.errstate(all="ignore")  # whatever the caller set: tiny products underflow

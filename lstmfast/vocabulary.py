@@ -5,6 +5,7 @@ import itertools
 
 import numpy as np
 
+from .sequences import Sequences
 from .tokens import UNKNOWN_MARK, check_choice, check_counting, check_ids, most_frequent, tokenise
 
 UNKNOWN, END = 0, 1  # ids: a token that is not in the vocabulary, the end (and the beginning) of a sequence
@@ -203,3 +204,16 @@ class Vocabulary:
         first = ", ".join(map(repr, self.tokens[:3].tolist()))
         more = ", ..." if len(self.tokens) > 3 else ""
         return f"Vocabulary({self.level!r}, n_tokens={self.n_tokens}: {first}{more})"
+
+
+def framed(ids, end=True):
+    """Sequences of arrays of ids, with `END` before each and, if asked, after it."""
+    lengths = np.array([len(entry) for entry in ids], np.int64) + 1 + end
+    offsets = np.concatenate(([0], np.cumsum(lengths)))
+    steps = np.full(offsets[-1], END, np.int64)
+    inside = np.ones(len(steps), bool)
+    inside[offsets[:-1]] = False
+    if end:
+        inside[offsets[1:] - 1] = False
+    steps[inside] = np.concatenate(ids)
+    return Sequences(steps[:, None], offsets)

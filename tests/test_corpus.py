@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from lstmfast.examples import Corpus
-from lstmfast.language import framed
 from lstmfast.losses import SoftmaxCrossEntropy
 from lstmfast.network import Network
 from lstmfast.sequences import Sequences
+from lstmfast.vocabulary import framed
 from lstmfast.workspace import Workspace
 
 N_TOKENS = 7

@@ -15,10 +15,10 @@ import reference
 from lstmfast import _core, head, losses, network, stack
 from lstmfast.examples import Corpus
 from lstmfast.head import Head
-from lstmfast.language import framed
 from lstmfast.network import Network
 from lstmfast.optimizers import Optimizer
 from lstmfast.sequences import StepValues, check_sequences
+from lstmfast.vocabulary import framed
 from lstmfast.workspace import Workspace
 
 REFERENCE_RTOL, DIFFERENCES_RTOL = 1e-11, 1e-7

@@ -6,10 +6,10 @@ from sklearn.utils.validation import check_is_fitted
 
 from ..config import effective_n_threads
 from ..examples import Corpus
-from ..language import LanguageModel, framed, log_likelihoods, saved_vocabulary
+from ..language import LanguageModel, log_likelihoods, saved_vocabulary
 from ..network import NO_POOLING
 from ..sequences import Sequences
-from ..vocabulary import END, LEVELS, Vocabulary
+from ..vocabulary import END, LEVELS, Vocabulary, framed
 from .base import COUNT
 from .generative import TokenEstimator
 from .sharing import shares_parameters
