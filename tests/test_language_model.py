@@ -686,7 +686,7 @@ def test_damaged_fields(doubles, name, load, tmp_path):
     metadata, arrays = read_model(tmp_path / "model")
     DAMAGE[name](metadata)
     write_model(tmp_path / "model", metadata, arrays)
-    with pytest.raises(ModelFormatError, match="not consistent|the runtime serves"):
+    with pytest.raises(ModelFormatError, match=r"not consistent|the runtime serves"):
         load(tmp_path / "model")
 
 
