@@ -20,7 +20,7 @@ from .config import effective_n_threads
 from .decisions import Labels, Numbers
 from .language import LanguageModel, saved_vocabulary
 from .network import NO_POOLING, Network
-from .persistence import read_model
+from .persistence import ModelFormatError, read_model
 from .saved_model import decode, inconsistency, rebuild_network
 from .sequences import check_sequences, check_tokens
 
@@ -52,17 +52,17 @@ def load(path, precision="float32", n_jobs=1):
     lstmfast.ModelFormatError
         If the file is not a whole and consistent model of an estimator that the runtime serves.
     ValueError
-        If precision is another, or the file is of an estimator that needs `lstmfast.load`.
+        If precision is another.
     """
     if precision not in PRECISIONS:
         raise ValueError(f"precision must be one of {PRECISIONS}, got {precision!r}")
     n_threads = effective_n_threads(n_jobs)
     metadata, arrays = read_model(path)
     name = metadata.get("estimator")
-    if isinstance(name, str) and name not in (*_DECISIONS, _TEXT):
-        raise ValueError(
-            f"{path} holds a model of {name}; the light runtime serves {', '.join(_DECISIONS)} and {_TEXT}. "
-            "lstmfast.load reads it"
+    served = (*_DECISIONS, _TEXT)
+    if name not in served:
+        raise ModelFormatError(
+            f"{path} holds {name!r}, but the runtime serves {', '.join(served)}; read it with lstmfast.load"
         )
     with inconsistency(path):
         fitted = {key: decode(value) for key, value in metadata["fitted"].items()}

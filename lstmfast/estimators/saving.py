@@ -22,7 +22,7 @@ def save(estimator, path):
     """Write a fitted estimator."""
     estimator._check_arguments()  # they may have been changed since; what is saved can be loaded
     parameters = estimator.get_params(deep=False)
-    # The network holds what became of embedding_weights, which not all estimators have.
+    # The network holds what became of embedding_weights.
     parameters |= dict.fromkeys({"callbacks", "embedding_weights"} & parameters.keys())
     if not isinstance(parameters["random_state"], Integral | None):
         parameters["random_state"] = None

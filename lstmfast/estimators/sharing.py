@@ -114,7 +114,7 @@ def shares_parameters(cls=None, *, without=()):
 
     Its signature then names the base's arguments too, first, so that `get_params`, `clone` and help see them all, but
     those it goes `without`; and ``{parameters}``, ``{input_attributes}`` and ``{attributes}`` in its docstring become
-    the shared texts, less the parameters that the docstring describes itself.
+    the shared texts. What the docstring describes itself is left out of these.
     """
     if cls is None:
         return functools.partial(shares_parameters, without=without)
@@ -140,9 +140,8 @@ def shares_parameters(cls=None, *, without=()):
     __init__.__signature__ = inspect.Signature(inherited + own)
     cls.__init__ = __init__
     if cls.__doc__:  # absent under python -OO
-        described = set(re.findall(r"^    (\w+) :", cls.__doc__, re.MULTILINE))
-        shared = {parameter.name for parameter in inherited} - described
-        parameters = "\n".join(entry for names, entry in _entries(PARAMETERS) if names & shared)
+        inherited_names = {parameter.name for parameter in inherited if f"\n    {parameter.name} :" not in cls.__doc__}
+        parameters = "\n".join(entry for names, entry in _entries(PARAMETERS) if names & inherited_names)
         texts = {"parameters": parameters, "input_attributes": INPUT_ATTRIBUTES, "attributes": ATTRIBUTES}
         for mark, text in texts.items():
             cls.__doc__ = _insert(cls.__doc__, f"{{{mark}}}", text)
