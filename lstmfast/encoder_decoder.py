@@ -238,7 +238,8 @@ class EncoderDecoder(FlatParameters):
             keys = encoded.batch.lengths
             who = Pairs(first_rows(batch.lengths), batch.lengths, first_rows(keys)[sources], keys[sources])
             context, tape = self.attention.forward(decoded.y, encoded.y, who, training, n_threads)
-            z = np.concatenate((decoded.y, context), axis=1)
+            z = workspace.take("z", (len(context), decoded.y.shape[1] + context.shape[1]), self.dtype)
+            np.concatenate((decoded.y, context), axis=1, out=z)
         targets = pairs.targets.steps[packed_rows(batch, first + 1), 0]
         return PairPass(encoded, decoded, order, sources, tape, z, targets)
 

@@ -33,7 +33,9 @@ class Table(Trainable):
 
     def add_gradient(self, rows, grads):
         """Adds the gradient (n, n_columns) of rows (n,), which may repeat: they are summed in the order given."""
-        rows, grads = np.concatenate((self.rows, rows)), np.concatenate((self.row_grads, grads))
+        if len(self.rows):
+            rows, grads = np.concatenate((self.rows, rows)), np.concatenate((self.row_grads, grads))
         order = np.argsort(rows, kind="stable")
-        self.rows, starts = np.unique(rows[order], return_index=True)
-        self.row_grads = np.add.reduceat(grads[order], starts, axis=0)
+        rows = rows[order]
+        starts = np.flatnonzero(np.diff(rows, prepend=-1))
+        self.rows, self.row_grads = rows[starts], np.add.reduceat(grads[order], starts, axis=0)
