@@ -37,7 +37,7 @@ class TokenEstimator(RecurrentEstimator):
             self._learn(data)
             network = self._new_network(self._network_config(), rng)
         sequences = self._encode(data)
-        validation = None if validation is None else self._encode_validation(validation)
+        validation = None if validation is None else self._encode(validation)
         if self.early_stopping and validation is None:
             sequences, validation = self._split(sequences, random_state)
 
@@ -48,10 +48,6 @@ class TokenEstimator(RecurrentEstimator):
             network, self._examples(sequences, network), rng, History(), self.max_iter,
             validation_score if validation is not None else None, going_on,
         )  # fmt: skip
-
-    def _encode_validation(self, data):
-        """Like ``_encode``; a subclass may let errors name the argument."""
-        return self._encode(data)
 
     def _split(self, sequences, random_state):
         """(sequences to train on, sequences held out)"""

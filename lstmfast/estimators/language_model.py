@@ -120,20 +120,19 @@ class LSTMLanguageModel(LanguageModel, TokenEstimator):
         ValueError, TypeError
             If an argument is out of range, or texts are not as described; the message says what is wrong.
         """
-        return self._change(lambda draft: draft._fit(texts, texts_val))
+        validation = None if texts_val is None else (texts_val, "texts_val")
+        return self._change(lambda draft: draft._fit((texts, "texts"), validation))
 
-    def _learn(self, texts):
+    def _learn(self, data):
+        texts, _ = data
         self._vocabulary = Vocabulary.learn(
             texts, self.level, max_features=self.max_features, min_frequency=self.min_frequency,
             lowercase=self.lowercase,
         )  # fmt: skip
 
-    def _encode(self, texts):
-        """Ids of each text, between two ends."""
-        return framed(self._vocabulary.encode(texts))
-
-    def _encode_validation(self, texts):
-        return framed(self._vocabulary.encode(texts, "texts_val"))
+    def _encode(self, data):
+        """Ids of each text, between two ends; data are the texts and what errors call them."""
+        return framed(self._vocabulary.encode(*data))
 
     def _copy_network(self, asked):
         for name in ("level", "lowercase"):
