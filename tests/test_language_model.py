@@ -13,9 +13,8 @@ import numpy as np
 import pytest
 from scipy.stats import chisquare
 from sklearn.base import clone
-from sklearn.exceptions import NotFittedError, SkipTestWarning
+from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV, cross_val_score
-from sklearn.utils import estimator_checks
 
 import lstmfast
 from lstmfast import LSTMLanguageModel, ModelFormatError, language, runtime
@@ -528,25 +527,6 @@ def test_docstrings_name_each_parameter_once(name):
     section = cls.__doc__[: cls.__doc__.index("    Attributes\n")]
     documented = [each for names in re.findall(r"^    (\w[\w, ]*) : ", section, re.M) for each in names.split(", ")]
     assert sorted(documented) == sorted(inspect.signature(cls).parameters)
-
-
-# ---- scikit-learn ---------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize(
-    "name",
-    [
-        "do_not_raise_errors_in_init_or_set_params", "estimator_cloneable", "estimator_repr", "estimator_tags_renamed",
-        "estimators_unfitted", "get_params_invariance", "mixin_order", "no_attributes_set_in_init",
-        "parameters_default_constructible", "set_params", "valid_tag_types",
-    ],
-)  # fmt: skip
-def test_scikit_learn_checks(name):
-    """The checks that do not fit to numbers. Of the others check_estimator itself exempts what reads text."""
-    getattr(estimator_checks, f"check_{name}")("LSTMLanguageModel", LSTMLanguageModel())
-
-
-def test_check_estimator_takes_it():
-    with pytest.warns(SkipTestWarning, match="Can't test estimator LSTMLanguageModel which requires input  of type"):
-        estimator_checks.check_estimator(LSTMLanguageModel())
 
 
 def test_model_selection():

@@ -5,9 +5,8 @@ import pickle
 import numpy as np
 import pytest
 from sklearn.base import clone
-from sklearn.exceptions import NotFittedError, SkipTestWarning
+from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV, cross_val_score
-from sklearn.utils import estimator_checks
 
 import lstmfast
 from lstmfast import LSTMRecommender, ModelFormatError, persistence
@@ -273,21 +272,3 @@ def test_warm_start_goes_on():
     assert model.fit(KITS).loss_ < first
     with pytest.raises(ValueError, match="n_features=7, not 5"):
         model.set_params(embedding_dim=5).fit(KITS)
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        "do_not_raise_errors_in_init_or_set_params", "estimator_cloneable", "estimator_repr", "estimator_tags_renamed",
-        "estimators_unfitted", "get_params_invariance", "mixin_order", "no_attributes_set_in_init",
-        "parameters_default_constructible", "set_params", "valid_tag_types",
-    ],
-)  # fmt: skip
-def test_scikit_learn_checks(name):
-    """The checks that do not fit to numbers. Of the others check_estimator itself exempts what reads text."""
-    getattr(estimator_checks, f"check_{name}")("LSTMRecommender", LSTMRecommender())
-
-
-def test_check_estimator_takes_it():
-    with pytest.warns(SkipTestWarning, match="Can't test estimator LSTMRecommender which requires input  of type"):
-        estimator_checks.check_estimator(LSTMRecommender())

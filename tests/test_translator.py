@@ -9,9 +9,8 @@ import pickle
 import numpy as np
 import pytest
 from sklearn.base import clone
-from sklearn.exceptions import NotFittedError, SkipTestWarning
+from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV, cross_val_score
-from sklearn.utils import estimator_checks
 
 import lstmfast
 from lstmfast import LSTMTranslator, ModelFormatError, runtime
@@ -372,22 +371,3 @@ def test_attention_the_argument():
 def test_attention_the_method(fitted):
     for own, other in zip(fitted.attention(SOURCES[:4]), fitted.attention_weights(SOURCES[:4]), strict=True):
         assert own.tobytes() == other.tobytes()
-
-
-# ---- an estimator among scikit-learn's ------------------------------------------------------------------------------
-@pytest.mark.parametrize(
-    "name",
-    [
-        "do_not_raise_errors_in_init_or_set_params", "estimator_cloneable", "estimator_repr", "estimator_tags_renamed",
-        "estimators_unfitted", "get_params_invariance", "mixin_order", "no_attributes_set_in_init",
-        "parameters_default_constructible", "set_params", "valid_tag_types",
-    ],
-)  # fmt: skip
-def test_scikit_learn_checks(name):
-    """The checks that do not fit to numbers. Of the others check_estimator itself exempts what reads text."""
-    getattr(estimator_checks, f"check_{name}")("LSTMTranslator", LSTMTranslator())
-
-
-def test_check_estimator_takes_it():
-    with pytest.warns(SkipTestWarning, match="Can't test estimator LSTMTranslator which requires input  of type"):
-        estimator_checks.check_estimator(LSTMTranslator())

@@ -12,11 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import config_context
 from sklearn.base import clone
-from sklearn.exceptions import NotFittedError, SkipTestWarning
+from sklearn.exceptions import NotFittedError
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
-from sklearn.utils import estimator_checks
 
 from lstmfast import LSTMClassifier, SequenceVectorizer
 
@@ -27,24 +26,6 @@ TEXTS = st.lists(st.text(), min_size=1).filter(any)
 
 def as_lists(sequences):
     return [sequence.tolist() for sequence in sequences]
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        "do_not_raise_errors_in_init_or_set_params", "estimator_cloneable", "estimator_repr", "estimator_tags_renamed",
-        "estimators_unfitted", "get_params_invariance", "mixin_order", "no_attributes_set_in_init",
-        "parameters_default_constructible", "set_params", "transformers_unfitted", "valid_tag_types",
-    ],
-)  # fmt: skip
-def test_scikit_learn_checks(name):
-    """The checks that do not fit to numbers. Of the others check_estimator itself exempts what reads text."""
-    getattr(estimator_checks, f"check_{name}")("SequenceVectorizer", SequenceVectorizer())
-
-
-def test_check_estimator_takes_it():
-    with pytest.warns(SkipTestWarning, match="Can't test estimator SequenceVectorizer which requires input  of type"):
-        estimator_checks.check_estimator(SequenceVectorizer())
 
 
 # Vocabulary ----------------------------------------------------------------------------------------------------------
