@@ -102,16 +102,15 @@ class LSTMRecommender(TokenEstimator):
         ValueError, TypeError
             If an argument is out of range, or histories are not as described; the message says what is wrong.
         """
-        return self._change(lambda draft: draft._fit(histories, histories_val))
+        validation = None if histories_val is None else (histories_val, "histories_val")
+        return self._change(lambda draft: draft._fit((histories, "histories"), validation))
 
-    def _learn(self, histories):
-        self._vocabulary = Vocabulary.learn(histories, "token", name="histories")
+    def _learn(self, data):
+        histories, name = data
+        self._vocabulary = Vocabulary.learn(histories, "token", name=name)
 
-    def _encode(self, histories):
-        return framed(self._known(histories), end=False)
-
-    def _encode_validation(self, histories):
-        return framed(self._known(histories, "histories_val"), end=False)
+    def _encode(self, data):
+        return framed(self._known(*data), end=False)
 
     def _known(self, histories, name="histories", keep_last=False):
         """Ids of each history without unknown items; keep_last: but the last one may be unknown."""
