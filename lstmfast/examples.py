@@ -37,6 +37,12 @@ class Minibatch:
     places: np.ndarray | None = None
 
 
+def row_batches(n, batch_size, rng):
+    """The numbers 0 to n - 1 in batches, shuffled unless rng is None."""
+    order = np.arange(n) if rng is None else rng.permutation(n)
+    return (order[start : start + batch_size] for start in range(0, n, batch_size))
+
+
 class Examples:
     """Sequences with their targets, in a new order each epoch.
 
@@ -61,10 +67,7 @@ class Examples:
 
     def batches(self, rng):
         """Minibatches of one epoch; in the order of the data where rng is None."""
-        n = len(self.sequences)
-        order = np.arange(n) if rng is None else rng.permutation(n)
-        for start in range(0, n, self.batch_size):
-            rows = order[start : start + self.batch_size]
+        for rows in row_batches(len(self.sequences), self.batch_size, rng):
             weights = self.weights[rows]
             n_steps = int(self.sequences.lengths[rows].sum())
             yield Minibatch(
@@ -91,10 +94,7 @@ class PairExamples:
 
     def batches(self, rng):
         """Minibatches of one epoch; in the order of the data where rng is None."""
-        n = len(self.pairs)
-        order = np.arange(n) if rng is None else rng.permutation(n)
-        for start in range(0, n, self.batch_size):
-            rows = order[start : start + self.batch_size]
+        for rows in row_batches(len(self.pairs), self.batch_size, rng):
             n_predicted = int(self._n_predicted[rows].sum())
             n_steps = int(self._n_steps[rows].sum())
             yield Minibatch(self.pairs, rows, None, 1 / n_predicted, None, n_steps, share=n_predicted)

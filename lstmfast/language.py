@@ -237,4 +237,5 @@ def draw(logits, temperature, top_k, rng):
         candidates = np.argsort(-logits, kind="stable")[:top_k]
     # The largest exponent is 0, so the sum is at least 1.
     shares = np.cumsum(np.exp((logits[candidates] - logits.max()) / temperature))
-    return int(candidates[np.searchsorted(shares, rng.uniform() * shares[-1], side="right")])
+    place = np.searchsorted(shares, rng.uniform() * shares[-1], side="right")
+    return int(candidates[min(place, len(candidates) - 1)])  # the product may round up to the last share
