@@ -25,7 +25,7 @@ import numpy as np
 
 SETTINGS = {
     "hidden_layer_sizes": (64,), "embedding_dim": 64, "batch_size": 16, "max_iter": 10, "learning_rate": "cosine",
-    "learning_rate_init": 5e-3, "alpha": 1e-4,
+    "learning_rate_init": 5e-3, "alpha": 3e-4,
 }  # fmt: skip
 K = 50  # so many films are recommended
 
