@@ -118,7 +118,7 @@ def main():
 
     prompt = "The "
     written = {
-        temperature: model.generate(prompt, max_length=500, temperature=temperature, random_state=0)
+        temperature: model.generate(prompt, max_length=1000, temperature=temperature, random_state=0)
         for temperature in TEMPERATURES
     }
     for temperature, text in written.items():
@@ -133,7 +133,8 @@ def main():
     curve.plot(np.arange(1, len(model.loss_curve_) + 1), np.array(model.loss_curve_) / math.log(2))
     for name, score in scores.items():
         curve.axhline(-score / math.log(2), color="C1" if name == "LSTM" else "gray", linewidth=1)
-        curve.annotate(f"{name}, test", (1, -score / math.log(2)), va="bottom", fontsize=8)
+        side = "top" if name == "LSTM" else "bottom"
+        curve.annotate(f"{name}, test", (len(model.loss_curve_), -score / math.log(2)), ha="right", va=side, fontsize=8)
     curve.set(title="The Python reference", xlabel="epoch", ylabel="bits a character")
     for axes, (temperature, text) in zip(pages, written.items(), strict=True):
         lines = [part for line in text.splitlines() for part in textwrap.wrap(line, 46, drop_whitespace=False) or [""]]
