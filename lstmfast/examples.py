@@ -58,6 +58,7 @@ class Examples:
 
     def __init__(self, sequences, targets, weights, dtype, batch_size):
         self.sequences, self.targets, self.batch_size = sequences, targets, batch_size
+        self._lengths = sequences.lengths
         # Mean 1 over all sequences, so that a batch of light ones takes a smaller step than a batch of heavy ones.
         self.weights = (weights / weights.mean()).astype(dtype)
 
@@ -69,7 +70,7 @@ class Examples:
         """Minibatches of one epoch; in the order of the data where rng is None."""
         for rows in row_batches(len(self.sequences), self.batch_size, rng):
             weights = self.weights[rows]
-            n_steps = int(self.sequences.lengths[rows].sum())
+            n_steps = int(self._lengths[rows].sum())
             yield Minibatch(
                 self.sequences, rows, self.targets[rows], weights / len(weights), None, n_steps, share=len(rows)
             )

@@ -81,10 +81,14 @@ class Sequences:
 
     def take(self, indices):
         """Sequences holding a copy of those at `indices`, an array or list of ints or a mask of n_sequences bools."""
-        indices = np.arange(len(self))[indices]
-        lengths = self.lengths[indices]
+        # Ints come by for each minibatch of a fit: nothing may take as long as there are sequences.
+        indices = np.asarray(indices)
+        indices = np.flatnonzero(indices) if indices.dtype == bool else indices.astype(np.int64)
+        indices[indices < 0] += len(self)
+        starts = self.offsets[indices]
+        lengths = self.offsets[indices + 1] - starts
         offsets = np.concatenate(([0], np.cumsum(lengths)))
-        rows = np.repeat(self.offsets[indices] - offsets[:-1], lengths) + np.arange(offsets[-1])
+        rows = np.repeat(starts - offsets[:-1], lengths) + np.arange(offsets[-1])
         return Sequences(self.steps[rows], offsets, self.layout)
 
     def group(self, values):
