@@ -14,8 +14,8 @@ from .layers.initializers import BLANK
 from .layers.parameters import check_dtype
 from .losses import softmax_losses
 from .network import prediction_batches
-from .sequences import Sequences
-from .stack import Masks, Stack, StackPass, State, groups, packed_rows, repeat_rows
+from .sequences import Sequences, step_rows
+from .stack import Masks, Stack, StackPass, State, groups, repeat_rows
 from .thread_choice import ThreadChoice
 from .vocabulary import END, UNKNOWN
 from .workspace import Workspace
@@ -228,19 +228,19 @@ class EncoderDecoder(FlatParameters):
         place[order] = np.arange(len(order))
         batch, first, order = _longest_first(pairs.targets, rows)
         sources = place[order]
+        z = workspace.take("z", (batch.n_steps, self.head.layers[0].input_size), self.dtype)
+        y, context = z[:, : self.decoder.output_size], z[:, self.decoder.output_size :]
         decoded = self.decoder.forward(
             batch, pairs.targets.steps, x_first=first, masks=masks.decoder.take(order),
-            state=self._hand_over(encoded.state, sources), training=training, all_steps=True, workspace=workspace,
+            state=self._hand_over(encoded.state, sources), training=training, all_steps=True, y=y, workspace=workspace,
             n_threads=n_threads,
         )  # fmt: skip
-        z, tape = decoded.y, None
+        tape = None
         if self.attention is not None:
             keys = encoded.batch.lengths
             who = Pairs(first_rows(batch.lengths), batch.lengths, first_rows(keys)[sources], keys[sources])
-            context, tape = self.attention.forward(decoded.y, encoded.y, who, training, n_threads)
-            z = workspace.take("z", (len(context), decoded.y.shape[1] + context.shape[1]), self.dtype)
-            np.concatenate((decoded.y, context), axis=1, out=z)
-        targets = pairs.targets.steps[packed_rows(batch, first + 1), 0]
+            _, tape = self.attention.forward(y, encoded.y, who, training, n_threads, out=context)
+        targets = pairs.targets.steps[step_rows(first + 1, batch.lengths), 0]
         return PairPass(encoded, decoded, order, sources, tape, z, targets)
 
     def _hand_over(self, state, rows):
@@ -272,8 +272,7 @@ class EncoderDecoder(FlatParameters):
         dy, dkeys = dz, None
         if self.attention is not None:
             size = self.decoder.output_size
-            dqueries, dkeys = self.attention.backward(record.tape, np.ascontiguousarray(dz[:, size:]), n_threads)
-            dy = dqueries
+            dy, dkeys = self.attention.backward(record.tape, dz[:, size:], n_threads)
             dy += dz[:, :size]
         _, dstate = self.decoder.backward(record.decoder, dy=dy, state_gradient=True, n_threads=n_threads)
         self.encoder.backward(
@@ -315,7 +314,8 @@ class EncoderDecoder(FlatParameters):
             )
             part, dz = self.head.loss_and_gradient(
                 record.z, loss, record.targets, np.full(len(record.z), weights, self.dtype),
-                record.decoder.masks.dense, repeat_rows(record.decoder.batch, np.arange(len(group))), n_threads,
+                record.decoder.masks.dense, repeat_rows(record.decoder.batch, np.arange(len(group))),
+                workspace, n_threads,
             )  # fmt: skip
             self._backward(record, dz, n_threads)
             value += part
@@ -343,7 +343,7 @@ class EncoderDecoder(FlatParameters):
         lengths = pairs.targets.lengths - 1
         first, result = first_rows(lengths), np.empty(lengths.sum(), self.dtype)
         for rows, record in self._given(pairs, n_threads):
-            places = packed_rows(record.decoder.batch, first[rows[record.order]])
+            places = step_rows(first[rows[record.order]], record.decoder.batch.lengths)
             result[places] = self.head.log_likelihoods(record.z, record.targets, n_threads)
         return np.split(result, first[1:])
 

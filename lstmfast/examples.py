@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from .sequences import Sequences, StepValues
+from .sequences import Sequences, StepValues, offsets_of, step_rows
 from .stack import State
 
 
@@ -164,8 +164,7 @@ class Corpus:
             at[lanes] = np.minimum(at[lanes] + self.bptt, stops[lanes])
 
     def _chunk(self, starts, lengths, state):
-        offsets = np.concatenate(([0], np.cumsum(lengths)))
-        places = np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], lengths)
+        offsets, places = offsets_of(lengths), step_rows(starts, lengths)
         weights = np.full(len(places), 1 / len(places), self.network.dtype)
         return Minibatch(
             Sequences(self.tokens[places][:, None], offsets), np.arange(len(lengths)),

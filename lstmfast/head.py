@@ -52,10 +52,11 @@ class Head:
         """Its layers, as `FlatParameters` names them."""
         return {str(number): layer for number, layer in enumerate(self.layers, self._first_number)}
 
-    def forward(self, z, masks=None, n_threads=1, hidden=False):
+    def forward(self, z, masks=None, n_threads=1, hidden=False, workspace=None):
         """(outputs, what each layer saw) for z (n, input_size); with hidden, what the last layer would see.
 
         masks : for each layer None or (n, inputs)
+        workspace : where the outputs of all layers stand, if given
         """
         seen = []
         for i, layer in enumerate(self.layers):
@@ -66,13 +67,14 @@ class Head:
             if masks and masks[i] is not None:
                 z = z * masks[i]
             seen.append(z)
-            z = layer.forward(z, n_threads)
+            shape = len(z), layer.output_size
+            z = layer.forward(z, n_threads, workspace and workspace.take(("head", i), shape, z.dtype))
         return z, seen
 
-    def backward(self, seen, dz, masks=None, n_threads=1):
-        """Gradient of z; those of the parameters are added to what is there."""
+    def backward(self, seen, dz, masks=None, n_threads=1, out=None):
+        """Gradient of z, written to `out` if given; those of the parameters are added to what is there."""
         for i in reversed(range(len(self.layers))):
-            dz = self.layers[i].backward(seen[i], dz, n_threads)
+            dz = self.layers[i].backward(seen[i], dz, n_threads, out if i == 0 else None)
             if masks and masks[i] is not None:
                 dz *= masks[i]
             if i > 0:
@@ -86,7 +88,7 @@ class Head:
         head.layers = [*self.layers[:-1], self.layers[-1].candidates(rows, -log_probabilities)]
         return head, places
 
-    def loss_and_gradient(self, z, loss, targets, weights, masks, mask_rows, n_threads=1):
+    def loss_and_gradient(self, z, loss, targets, weights, masks, mask_rows, workspace, n_threads=1):
         """Loss of the outputs for z, and its gradient at z; those of the parameters are added to what is there.
 
         Parameters
@@ -98,22 +100,23 @@ class Head:
             For each layer, a row for each sequence.
         mask_rows : ndarray of int of shape (n,)
             The sequence that each row of z belongs to.
+        workspace : Workspace
 
         Returns
         -------
         value : float
         dz : ndarray of shape (n, input_size)
+            It belongs to the workspace.
         """
-        value, dz = 0.0, np.empty_like(z)
+        value, dz = 0.0, workspace.take(("head", "dz"), z.shape, z.dtype)
         for block in self._blocks(len(z)):
-            rows = mask_rows[block]
-            block_masks = [None if mask is None else mask[rows] for mask in masks]
+            block_masks = [None if mask is None else mask[mask_rows[block]] for mask in masks]
             head, labels = self, targets[block]
             if self.sampler is not None:
                 head, labels = self._sampled(labels, loss.rng)
-            outputs, seen = head.forward(z[block], block_masks, n_threads)
+            outputs, seen = head.forward(z[block], block_masks, n_threads, workspace=workspace)
             part, gradient = loss.value_and_gradient(outputs, labels, weights[block], n_threads)
-            dz[block] = head.backward(seen, gradient, block_masks, n_threads)
+            head.backward(seen, gradient, block_masks, n_threads, out=dz[block])
             value += part
         return value, dz
 

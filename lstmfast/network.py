@@ -8,7 +8,8 @@ from .head import Head
 from .layers import CRF
 from .layers.initializers import BLANK
 from .layers.parameters import check_dtype, check_size
-from .stack import Stack, State, groups, packed_rows, repeat_rows
+from .sequences import step_rows
+from .stack import Stack, State, groups, repeat_rows
 from .thread_choice import ThreadChoice
 from .token_stream import TokenStream
 from .workspace import Workspace
@@ -127,7 +128,7 @@ class Network(FlatParameters):
         by_step = pooling == NO_POOLING
         result = np.empty((len(sequences.steps if by_step else sequences), width), self.dtype)
         for rows, batch, outputs in self._predict(sequences, n_threads, pooling, hidden):
-            result[packed_rows(batch, sequences.offsets[rows]) if by_step else rows] = outputs
+            result[step_rows(sequences.offsets[rows], batch.lengths) if by_step else rows] = outputs
         return result
 
     def _predict(self, sequences, n_threads, pooling=NO_POOLING, hidden=False):
@@ -149,7 +150,7 @@ class Network(FlatParameters):
             return self.outputs(sequences, n_threads=n_threads).argmax(axis=1)
         result = np.empty(len(sequences.steps), np.int64)
         for rows, batch, z in self._predict(sequences, n_threads):
-            result[packed_rows(batch, sequences.offsets[rows])] = self.crf.decode(batch, z, n_threads)
+            result[step_rows(sequences.offsets[rows], batch.lengths)] = self.crf.decode(batch, z, n_threads)
         return result
 
     @np.errstate(all="ignore")
@@ -161,7 +162,7 @@ class Network(FlatParameters):
             return result
         result = np.empty((len(sequences.steps), self.crf.n_labels), self.dtype)
         for rows, batch, z in self._predict(sequences, n_threads):
-            result[packed_rows(batch, sequences.offsets[rows])] = self.crf.marginals(batch, z, n_threads)
+            result[step_rows(sequences.offsets[rows], batch.lengths)] = self.crf.marginals(batch, z, n_threads)
         return result
 
     @np.errstate(all="ignore")
@@ -171,7 +172,7 @@ class Network(FlatParameters):
         sequences, result = chunk.sequences, np.empty(chunk.n_steps, self.dtype)
         order = np.argsort(-sequences.lengths, kind="stable")
         batch, x_first = _core.Batch(sequences.lengths[order]), sequences.offsets[order]
-        rows = packed_rows(batch, x_first)
+        rows = step_rows(x_first, batch.lengths)
         with self._thread_choice(batch, n_threads).measure(batch.n_steps) as n_used:
             record = self.stack.forward(
                 batch, sequences.steps, x_first=x_first, masks=self.no_masks(), state=chunk.state.take(order),
@@ -207,7 +208,7 @@ class Network(FlatParameters):
             z, _ = self.head.forward(y, n_threads=n_threads)
             if activation:
                 _core.output_probabilities(activation == "sigmoid", z, z, z.shape[1], self.float64)
-            result[packed_rows(batch, x_first)] = z
+            result[step_rows(x_first, batch.lengths)] = z
         return result
 
     def stream(self, n, activation, n_threads=1):
@@ -273,7 +274,7 @@ class Network(FlatParameters):
 
     # ---- training ----
 
-    def _head_loss(self, batch, z, loss, targets, weights, masks, n_threads):
+    def _head_loss(self, batch, z, loss, targets, weights, masks, workspace, n_threads):
         """Loss and its gradient at z, what the head sees."""
         if self.crf is not None:  # it has its own loss, of whole sequences, each with its first step's weight
             rows = repeat_rows(batch, np.arange(batch.n_rows))
@@ -285,7 +286,7 @@ class Network(FlatParameters):
         rows = np.arange(batch.n_rows)
         if self.pooling == NO_POOLING:
             targets, weights, rows = targets.values, weights.values, repeat_rows(batch, rows)
-        return self.head.loss_and_gradient(z, loss, targets, weights, masks, rows, n_threads)
+        return self.head.loss_and_gradient(z, loss, targets, weights, masks, rows, workspace, n_threads)
 
     @np.errstate(all="ignore")  # a loss that overflows is told by its value
     def loss_and_gradient(
@@ -323,7 +324,7 @@ class Network(FlatParameters):
             )  # fmt: skip
             z, max_at = self._pool(record, self.pooling)
             part, dz = self._head_loss(
-                record.batch, z, loss, targets[group], weights[group], group_masks.dense, n_threads
+                record.batch, z, loss, targets[group], weights[group], group_masks.dense, workspace, n_threads
             )
             if state is not None:
                 state.put(group, record.state)

@@ -21,6 +21,7 @@ is an array it is a list of univariate sequences, whose lengths may differ at pr
 scikit-learn is imported only for tables and to check a 2-D X against an estimator: serving works without it.
 """
 
+import copy
 import math
 import reprlib
 import sys
@@ -87,9 +88,7 @@ class Sequences:
         indices[indices < 0] += len(self)
         starts = self.offsets[indices]
         lengths = self.offsets[indices + 1] - starts
-        offsets = np.concatenate(([0], np.cumsum(lengths)))
-        rows = np.repeat(starts - offsets[:-1], lengths) + np.arange(offsets[-1])
-        return Sequences(self.steps[rows], offsets, self.layout)
+        return Sequences(self.steps[step_rows(starts, lengths)], offsets_of(lengths), self.layout)
 
     def group(self, values):
         """`values`, an array with one row for each step, by sequence: an array (n, T, ...), or a list for lists."""
@@ -102,8 +101,21 @@ class Sequences:
         return self.group(values[:, 0] if self.layout in ("2d", "list-1d") else values)
 
 
+def offsets_of(lengths):
+    """Where sequences of these lengths begin and end, one behind the other."""
+    return np.concatenate(([0], np.cumsum(lengths)))
+
+
+def step_rows(starts, lengths):
+    """The steps of one sequence after the other, where sequence r begins at row starts[r] of an array of steps."""
+    ends = np.cumsum(lengths)
+    return np.repeat(starts - (ends - lengths), lengths) + np.arange(ends[-1] if len(ends) else 0)
+
+
 class StepValues:
     """A value for each step of some sequences, taken by sequence as an array is by row.
+
+    Taking costs as much as there are sequences to take; the steps are gathered when `values` asks for them.
 
     Parameters
     ----------
@@ -113,14 +125,27 @@ class StepValues:
     """
 
     def __init__(self, values, offsets):
-        self.values, self.offsets = values, offsets
+        self._all, self._starts, self._lengths = values, offsets[:-1], np.diff(offsets)
+
+    @property
+    def offsets(self):
+        return offsets_of(self._lengths)
+
+    @property
+    def values(self):
+        """Of one sequence after the other; not a copy where they already stand so."""
+        starts, stops = self._starts, self._starts + self._lengths
+        if len(starts) and np.array_equal(starts[1:], stops[:-1]):
+            return self._all[starts[0] : stops[-1]]
+        return self._all[step_rows(starts, self._lengths)]
 
     def __len__(self):
-        return len(self.values)
+        return int(self._lengths.sum())
 
     def __getitem__(self, indices):
-        taken = Sequences(self.values, self.offsets).take(indices)
-        return StepValues(taken.steps, taken.offsets)
+        taken = copy.copy(self)
+        taken._starts, taken._lengths = self._starts[indices], self._lengths[indices]
+        return taken
 
     def __truediv__(self, divisor):
         return StepValues(self.values / divisor, self.offsets)

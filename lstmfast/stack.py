@@ -10,6 +10,7 @@ from .layers import Embedding, recurrent_layer
 from .layers.direction import parameter_shapes
 from .layers.initializers import BLANK
 from .layers.parameters import check_size
+from .sequences import step_rows
 
 # A training batch runs forward and backward in groups of sequences whose saved states (6 values a unit and step) fill
 # about this much, which bounds the memory of a fit. Smaller groups would leave the states in L2 for the backward pass,
@@ -160,7 +161,8 @@ class Stack:
             [zeros(layer) if layer.cell.has_c else None for layer in self.layers],
         )
 
-    def forward(self, batch, x, *, x_first=None, masks, state=None, training=False, all_steps, workspace, n_threads=1):
+    def forward(self, batch, x, *, x_first=None, masks, state=None, training=False, all_steps, y=None, workspace,
+                n_threads=1):  # fmt: skip
         """Run a batch through all layers.
 
         Parameters
@@ -174,6 +176,8 @@ class Stack:
             Before the first step; None: zeros.
         all_steps : bool
             Whether somebody needs the top layer's output at every step.
+        y : ndarray of shape (n_steps, output_size), default=None
+            Where that goes; its rows may be further apart.
 
         Returns
         -------
@@ -182,14 +186,15 @@ class Stack:
         """
         record = StackPass(batch, masks)
         if self.embedding is not None:
-            record.tokens = x[:, 0] if x_first is None else x[packed_rows(batch, x_first), 0]
+            record.tokens = x[:, 0] if x_first is None else x[step_rows(x_first, batch.lengths), 0]
             x, x_first = self.embedding.forward(record.tokens), None
+        top = len(self.layers) - 1
         for i, layer in enumerate(self.layers):
             if masks.inputs[i] is not None:
                 x, x_first = masked_steps(batch, x, x_first, masks.inputs[i]), None
             x, h, c, tape = layer.run(
                 batch, x, x_first=x_first, state=None if state is None else state.layer(i), h_masks=masks.recurrent[i],
-                sequence=all_steps or i < len(self.layers) - 1, training=training, workspace=workspace,
+                sequence=all_steps or i < top, y=y if i == top else None, training=training, workspace=workspace,
                 name=(self.name, i), n_threads=n_threads,
             )  # fmt: skip
             x_first = None
@@ -264,12 +269,6 @@ def groups(lengths, size):
     return np.array_split(order, -(-len(order) // size))
 
 
-def packed_rows(batch, x_first):
-    """Rows of the steps of a batch in an array where sequence r begins at row x_first[r]."""
-    shift = x_first - (np.cumsum(batch.lengths) - batch.lengths)
-    return np.arange(batch.n_steps) + np.repeat(shift, batch.lengths)
-
-
 def repeat_rows(batch, rows):
     """Row r of an (n, D) array once for each step of sequence r."""
     return np.repeat(rows, batch.lengths, axis=0)
@@ -278,5 +277,5 @@ def repeat_rows(batch, rows):
 def masked_steps(batch, x, x_first, mask):
     """A copy of a batch's steps, one sequence after the other, each multiplied by its row of mask."""
     if x_first is not None:
-        x = x[packed_rows(batch, x_first)]
+        x = x[step_rows(x_first, batch.lengths)]
     return x * repeat_rows(batch, mask)

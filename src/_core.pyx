@@ -92,9 +92,11 @@ cdef extern from "kernels.h" nogil:
     ctypedef struct dense_call:
         Py_ssize_t n_rows, n_inputs, n_outputs
         const void *x
+        Py_ssize_t x_stride
         const void *weights
         void *y
-        const void *dy_padded
+        const void *dy
+        Py_ssize_t dy_stride
         void *dweight
         void *dbias
 
@@ -120,6 +122,7 @@ cdef extern from "kernels.h" nogil:
         const void *values
         void *weights
         void *context
+        Py_ssize_t context_stride
         const void *dcontext
         void *dscores
         void *dqueries
@@ -358,13 +361,13 @@ def pack_columns(weight, bias, Py_ssize_t n_inputs, Py_ssize_t n_outputs, bint t
 # ---- dense layers ---------------------------------------------------------------------------------------------------
 
 def dense_forward(x, weights, Py_ssize_t n_inputs, Py_ssize_t n_outputs, bint float64, y, Py_ssize_t n_threads=1):
-    """y (n, N) = x (n, M) W + b, with W and b packed by `pack_columns`."""
+    """y (n, N) = x (n, M) W + b, with W and b packed by `pack_columns`; rows of x may be further apart."""
     cdef const kernel_table *table = _tables[float64]
     cdef dense_call call
     cdef Py_ssize_t i
     cdef int threads
     call.n_rows, call.n_inputs, call.n_outputs = len(x), n_inputs, n_outputs
-    call.x = _rows(x, "x", float64, call.n_rows, n_inputs, False, NULL)
+    call.x = _rows(x, "x", float64, call.n_rows, n_inputs, False, &call.x_stride)
     call.weights = _flat(weights, "weights", float64, packed_columns_size(n_inputs, n_outputs, float64), False, True)
     call.y = _rows(y, "y", float64, call.n_rows, n_outputs, True, NULL)
     threads = _thread_count(<double>call.n_rows * n_inputs * n_outputs, n_threads)
@@ -408,16 +411,20 @@ def softmax_cross_entropy(z, const int64_t[::1] targets not None, weights, losse
         table.softmax_cross_entropy(&call, _share(n, i, threads), _share(n, i + 1, threads))
 
 
-def dense_weight_gradient(x, dy_padded, Py_ssize_t n_inputs, Py_ssize_t n_outputs, bint float64, dweight, dbias,
+def dense_weight_gradient(x, dy, Py_ssize_t n_inputs, Py_ssize_t n_outputs, bint float64, dweight, dbias,
                           Py_ssize_t n_threads=1):
-    """Adds x^T dy to dweight (M, N) and the sum of dy to dbias (N,); dy_padded (n, N rounded up to a vector)."""
+    """Adds x^T dy to dweight (M, N) and the sum of dy to dbias (N,); rows of x (n, M) and dy (n, N) may be further
+    apart."""
     cdef const kernel_table *table = _tables[float64]
     cdef dense_call call
-    cdef Py_ssize_t i, tasks, padded = -(-_positive(n_outputs, "n_outputs") // table.lanes) * table.lanes
+    cdef Py_ssize_t i, tasks
     cdef int threads
-    call.n_rows, call.n_inputs, call.n_outputs = len(x), _positive(n_inputs, "n_inputs"), n_outputs
-    call.x = _rows(x, "x", float64, call.n_rows, n_inputs, False, NULL)
-    call.dy_padded = _rows(dy_padded, "dy_padded", float64, call.n_rows, padded, False, NULL)
+    call.n_rows, call.n_inputs, call.n_outputs = len(x), _positive(n_inputs, "n_inputs"), _positive(n_outputs, "n_outputs")
+    call.x = _rows(x, "x", float64, call.n_rows, n_inputs, False, &call.x_stride)
+    call.dy = _rows(dy, "dy", float64, call.n_rows, n_outputs, False, &call.dy_stride)
+    if call.dy_stride < n_outputs and call.n_rows > 1:
+        raise ValueError(f"rows of dy must not overlap, got a stride of {call.dy_stride} values")
+    call.dy_stride = max(call.dy_stride, n_outputs)  # of a single row NumPy may say anything
     call.dweight = _rows(dweight, "dweight", float64, n_inputs, n_outputs, True, NULL)
     call.dbias = _flat(dbias, "dbias", float64, n_outputs, True)
     threads = _thread_count(<double>call.n_rows * n_inputs * n_outputs, n_threads)
@@ -437,6 +444,7 @@ def evaluate(str function, x, y, bint float64):
 include "cell.pxi"
 include "recurrent.pxi"
 include "pooling.pxi"
+include "table.pxi"
 include "crf.pxi"
 include "attention.pxi"
 include "optimizers.pxi"

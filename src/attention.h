@@ -78,39 +78,39 @@ INLINE void score(const int near, const attention_call *call, ptrdiff_t t, ptrdi
 
 /* out[i] = sum_j w[i, j] terms[j] for m rows and nv vectors of columns; the j-th w of a row is w_next values on. */
 INLINE void weighted_tile(const int m, const int nv, const real *w, ptrdiff_t w_row, ptrdiff_t w_next, ptrdiff_t n_terms,
-                          const real *terms, real *out, ptrdiff_t stride, ptrdiff_t lanes) {
+                          const real *terms, ptrdiff_t terms_stride, real *out, ptrdiff_t out_stride, ptrdiff_t lanes) {
     vec sum[ATTENTION_CHAINS][4];
     UNROLL for (int i = 0; i < m; i++)
         UNROLL for (int v = 0; v < nv; v++) sum[i][v] = v_set(0);
     for (ptrdiff_t j = 0; j < n_terms; j++) {
         vec term[4];
-        UNROLL for (int v = 0; v < nv; v++) term[v] = v_load_lanes(terms + j * stride + v * VL, lanes - v * VL);
+        UNROLL for (int v = 0; v < nv; v++) term[v] = v_load_lanes(terms + j * terms_stride + v * VL, lanes - v * VL);
         UNROLL for (int i = 0; i < m; i++) {
             vec weight = v_set(w[i * w_row + j * w_next]);
             UNROLL for (int v = 0; v < nv; v++) sum[i][v] = v_fma(weight, term[v], sum[i][v]);
         }
     }
     UNROLL for (int i = 0; i < m; i++)
-        UNROLL for (int v = 0; v < nv; v++) v_store_lanes(out + i * stride + v * VL, sum[i][v], lanes - v * VL);
+        UNROLL for (int v = 0; v < nv; v++) v_store_lanes(out + i * out_stride + v * VL, sum[i][v], lanes - v * VL);
 }
 
 static void weighted_sums(const real *w, ptrdiff_t w_row, ptrdiff_t w_next, ptrdiff_t n_rows, ptrdiff_t n_terms,
-                          const real *terms, real *out, ptrdiff_t width) {
+                          const real *terms, ptrdiff_t terms_stride, real *out, ptrdiff_t out_stride, ptrdiff_t width) {
     for (ptrdiff_t column = 0, nv; column < width; column += nv * VL) {
         ptrdiff_t lanes = width - column;
         nv = lanes >= 4 * VL ? 4 : 1;
         for (ptrdiff_t i = 0, m; i < n_rows; i += m) {
             const real *row = w + i * w_row, *from = terms + column;
-            real *to = out + i * width + column;
+            real *to = out + i * out_stride + column;
             m = n_rows - i >= ATTENTION_CHAINS ? ATTENTION_CHAINS : 1;
             if (m > 1 && nv > 1)
-                weighted_tile(ATTENTION_CHAINS, 4, row, w_row, w_next, n_terms, from, to, width, lanes);
+                weighted_tile(ATTENTION_CHAINS, 4, row, w_row, w_next, n_terms, from, terms_stride, to, out_stride, lanes);
             else if (m > 1)
-                weighted_tile(ATTENTION_CHAINS, 1, row, w_row, w_next, n_terms, from, to, width, lanes);
+                weighted_tile(ATTENTION_CHAINS, 1, row, w_row, w_next, n_terms, from, terms_stride, to, out_stride, lanes);
             else if (nv > 1)
-                weighted_tile(1, 4, row, w_row, w_next, n_terms, from, to, width, lanes);
+                weighted_tile(1, 4, row, w_row, w_next, n_terms, from, terms_stride, to, out_stride, lanes);
             else
-                weighted_tile(1, 1, row, w_row, w_next, n_terms, from, to, width, lanes);
+                weighted_tile(1, 1, row, w_row, w_next, n_terms, from, terms_stride, to, out_stride, lanes);
         }
     }
 }
@@ -131,7 +131,8 @@ static void attention_forward(const attention_call *call, ptrdiff_t pair_begin, 
             for (ptrdiff_t s = 0; s < n_keys; s++) row[s] *= share;
         }
         weighted_sums(weights, n_keys, 1, n_queries, n_keys, (const real *)call->values + first * call->n_values,
-                      (real *)call->context + call->q_first[r] * call->n_values, call->n_values);
+                      call->n_values, (real *)call->context + call->q_first[r] * call->context_stride,
+                      call->context_stride, call->n_values);
     }
 }
 
@@ -200,12 +201,12 @@ static void attention_backward(const attention_call *call, ptrdiff_t pair_begin,
         ptrdiff_t n_queries = call->q_lengths[r], n_keys = call->k_lengths[r], width = call->n_values, j = 0;
         const real *weights = (const real *)call->weights + call->w_first[r];
         const real *values = (const real *)call->values + call->k_first[r] * width;
-        const real *dcontext = (const real *)call->dcontext + call->q_first[r] * width;
+        const real *dcontext = (const real *)call->dcontext + call->q_first[r] * call->context_stride;
         for (ptrdiff_t t = 0; t < n_queries; t++)
-            score_gradient(dcontext + t * width, values, width, weights + t * n_keys, n_keys,
+            score_gradient(dcontext + t * call->context_stride, values, width, weights + t * n_keys, n_keys,
                            (real *)call->dscores + call->w_first[r] + t * n_keys);
-        weighted_sums(weights, 1, n_keys, n_keys, n_queries, dcontext,
-                      (real *)call->dvalues + call->k_first[r] * width, width);
+        weighted_sums(weights, 1, n_keys, n_keys, n_queries, dcontext, call->context_stride,
+                      (real *)call->dvalues + call->k_first[r] * width, width, width);
         attention_rows at = rows_of(call, call->q_first[r], call->k_first[r]);
         int near = all_near(at.q_odds, call->n_padded, n_queries) && all_near(at.k_odds, call->n_padded, n_keys);
         for (; near && j + ATTENTION_CHAINS * VL <= call->n_padded; j += ATTENTION_CHAINS * VL)

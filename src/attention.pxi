@@ -147,7 +147,7 @@ cdef int _describe_attention(attention_call *call, Pairs pairs, queries, q_odds,
 def attention_forward(Pairs pairs not None, queries, q_odds, keys, k_odds, scale, values, weights, context,
                       Py_ssize_t n_units, Py_ssize_t n_values, bint float64, Py_ssize_t n_threads=1):
     """weights (pairs.n_weights,) of the values (N_k, E), and their weighted sums: context (N_q, E), of which rows in no
-    pair are left alone.
+    pair are left alone. Rows of context, and of its gradient, may be further apart.
 
     queries (N_q, D) and keys (N_k, D) are projected; q_odds and k_odds `attention_odds` of them; scale (D rounded up to
     a vector,) holds -2 times the scale, and zeros behind it.
@@ -158,7 +158,7 @@ def attention_forward(Pairs pairs not None, queries, q_odds, keys, k_odds, scale
     cdef int threads
     _describe_attention(&call, pairs, queries, q_odds, keys, k_odds, scale, values, n_units, n_values, float64)
     call.weights = _flat(weights, "weights", float64, pairs.n_weights, True)
-    call.context = _rows(context, "context", float64, len(queries), n_values, True, NULL)
+    call.context = _rows(context, "context", float64, len(queries), n_values, True, &call.context_stride)
     threads = _thread_count(<double>pairs.n_weights * (3 * n_units + n_values), n_threads)
     for i in prange(threads, nogil=True, schedule="static", chunksize=1, num_threads=threads):
         table.attention_forward(&call, pairs.begin(i, threads), pairs.begin(i + 1, threads))
@@ -180,7 +180,7 @@ def attention_backward(Pairs pairs not None, queries, q_odds, keys, k_odds, scal
     _describe_attention(&call, pairs, queries, q_odds, keys, k_odds, scale, values, n_units, n_values, float64)
     pairs.check_apart()
     call.weights = _flat(weights, "weights", float64, pairs.n_weights, False)
-    call.dcontext = _rows(dcontext, "dcontext", float64, len(queries), n_values, False, NULL)
+    call.dcontext = _rows(dcontext, "dcontext", float64, len(queries), n_values, False, &call.context_stride)
     call.dscores = _flat(dscores, "dscores", float64, pairs.n_weights, True)
     call.dqueries = _rows(dqueries, "dqueries", float64, len(queries), call.n_padded, True, NULL)
     call.dkeys = _rows(dkeys, "dkeys", float64, len(keys), call.n_padded, True, NULL)

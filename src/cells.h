@@ -204,16 +204,17 @@ static void pack_gates_transposed(int cell, int operand, const void *matrix, ptr
         ptrdiff_t first = panel * 4 * VL, width = panel_vectors(n_columns, panel) * VL;
         ptrdiff_t n = min_size(width, n_columns - first);
         memset(out, 0, (size_t)(width * (1 + n_rows)) * sizeof(real));
-        for (ptrdiff_t j = 0; j < n; j++) {
-            const real *row = source + (first + j) * weights->n_groups * n_units;
+        /* Squares of VL by VL: the lines that one reads and writes stay in L1 until it is done. */
+        for (ptrdiff_t square = 0; square < n; square += VL)
             for (int k = 0; k < count; k++)
                 for (ptrdiff_t block = 0; block < n_blocks(spec, n_units); block++) {
                     ptrdiff_t unit = block * block_units(spec) + (spec->unit_vectors > 1 ? k * VL : 0);
-                    real *to = out + (1 + (block * count + k) * VL) * width + j;
-                    for (ptrdiff_t lane = 0; lane < VL && unit + lane < n_units; lane++)
-                        to[lane * width] = row[weights->group[k] * n_units + unit + lane];
+                    for (ptrdiff_t j = square; j < min_size(square + VL, n); j++) {
+                        const real *row = source + ((first + j) * weights->n_groups + weights->group[k]) * n_units + unit;
+                        real *to = out + (1 + (block * count + k) * VL) * width + j;
+                        for (ptrdiff_t lane = 0; lane < VL && unit + lane < n_units; lane++) to[lane * width] = row[lane];
+                    }
                 }
-        }
         out += width * (1 + n_rows);
     }
 }

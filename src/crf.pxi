@@ -25,7 +25,7 @@ from libc.stdlib cimport calloc, free, malloc
 
 cdef struct crf_call:
     const kernel_table *table
-    Py_ssize_t n_labels, n_padded
+    Py_ssize_t n_labels
     const int64_t *lengths
     const int64_t *first
     const int64_t *step_base
@@ -107,7 +107,7 @@ cdef void _crf_forward(const crf_call *call, const cython.floating *z, const cyt
     cdef double shift, value
     cdef dense_call product
     product.n_rows, product.n_inputs, product.n_outputs = row_end, n, n
-    product.weights, product.y = call.forward, u
+    product.weights, product.y, product.x_stride = call.forward, u, n
     for r in range(row_begin, row_end):
         call.log_partition[r] = <double>(call.lengths[r] - 1) * call.largest_transition
         call.unsafe[r] = False
@@ -155,7 +155,7 @@ cdef void _crf_backward(const crf_call *call, const cython.floating *weights, co
                         cython.floating *dy, cython.floating *marginals, Py_ssize_t row_begin,
                         Py_ssize_t row_end) noexcept nogil:
     """Marginals of some sequences. v, b: scratch (n_rows, K). Unless x is NULL, weight a[t-1] / s[t-1] and b[t] of each
-    step but the first go to x (S, K) and dy (S, K rounded up to a vector)."""
+    step but the first go to x and dy, both (S, K)."""
     cdef Py_ssize_t n = call.n_labels, t, r, j, active, slot
     cdef bint is_last
     cdef cython.floating s, factor
@@ -167,7 +167,7 @@ cdef void _crf_backward(const crf_call *call, const cython.floating *weights, co
     cdef const cython.floating *a_row
     cdef dense_call product
     product.n_rows, product.n_inputs, product.n_outputs = row_end, n, n
-    product.weights, product.x, product.y = call.backward, b, v
+    product.weights, product.x, product.y, product.x_stride = call.backward, b, v, n
     for t in range(call.lengths[row_begin] - 1, -1, -1):
         active = min(row_end, call.step_base[t + 1] - call.step_base[t])
         for r in range(row_begin, active):
@@ -195,9 +195,7 @@ cdef void _crf_backward(const crf_call *call, const cython.floating *weights, co
                 b_row[j] /= factor
             if x != NULL:
                 for j in range(n):
-                    dy[slot * call.n_padded + j] = b_row[j]
-                for j in range(n, call.n_padded):
-                    dy[slot * call.n_padded + j] = 0
+                    dy[slot * n + j] = b_row[j]
         if t > 0:
             call.table.dense_forward(&product, row_begin, active)
     for r in range(row_begin, row_end):
@@ -205,9 +203,7 @@ cdef void _crf_backward(const crf_call *call, const cython.floating *weights, co
             for t in range(1, call.lengths[r]):
                 slot = call.step_base[t] + r
                 for j in range(n):
-                    x[slot * n + j] = 0
-                for j in range(call.n_padded):
-                    dy[slot * call.n_padded + j] = 0
+                    x[slot * n + j] = dy[slot * n + j] = 0
 
 
 cdef Py_ssize_t _check_crf(Batch batch, const Py_ssize_t *z, const Py_ssize_t *transitions, Py_ssize_t n_start,
@@ -257,7 +253,7 @@ def crf_scaled(Batch batch not None, const cython.floating[:, ::1] z not None,
     cdef const kernel_table *table = _tables[float64]
     cdef crf_call call
     cdef dense_call outer
-    cdef Py_ssize_t steps = batch.n_steps, rows = batch.n_rows, padded, packed, size, i, j, tasks
+    cdef Py_ssize_t steps = batch.n_steps, rows = batch.n_rows, packed, size, i, j, tasks
     cdef int threads = _thread_count(<double>steps * n * n, n_threads)
     cdef cython.floating *memory
     cdef cython.floating *p
@@ -288,11 +284,10 @@ def crf_scaled(Batch batch not None, const cython.floating[:, ::1] z not None,
             raise ValueError(f"dtransitions must have shape ({n}, {n})")
         _check_rows(batch, weights.shape[0], "weights")
         weights_data = &weights[0]
-    padded = (n + table.lanes - 1) // table.lanes * table.lanes
     packed = table.packed_columns_size(n, n)
     size = 2 * steps * n + steps + 2 * rows * n + n * n + 2 * packed
     if gradient:
-        size += steps * (n + padded) + n * (n + 1)
+        size += 2 * steps * n + n * (n + 1)
     memory = <cython.floating *>malloc(size * sizeof(cython.floating))
     bounds = <int64_t *>malloc((threads + 1) * sizeof(int64_t))
     if memory == NULL or bounds == NULL:
@@ -310,7 +305,7 @@ def crf_scaled(Batch batch not None, const cython.floating[:, ::1] z not None,
     if gradient:
         x = sums + n * (n + 1)
         dy = x + steps * n
-    call.table, call.n_labels, call.n_padded = table, n, padded
+    call.table, call.n_labels = table, n
     call.lengths, call.first, call.step_base = &batch._lengths[0], batch._first, batch._step_base
     call.log_partition, call.unsafe = &log_partition[0], &unsafe[0]
     # The exponential of simd.h stays where it is at -EXP_LIMIT; next to 2^-24 or 2^-53 these are K floor / limit.
@@ -342,7 +337,7 @@ def crf_scaled(Batch batch not None, const cython.floating[:, ::1] z not None,
                 _crf_backward(&call, weights_data, p, a, u, b, x, dy, marginals_data, bounds[i], bounds[i + 1])
     if gradient and steps > rows:
         outer.n_rows, outer.n_inputs, outer.n_outputs = steps - rows, n, n
-        outer.x, outer.dy_padded = x + rows * n, dy + rows * padded
+        outer.x, outer.x_stride, outer.dy, outer.dy_stride = x + rows * n, n, dy + rows * n, n
         outer.dweight, outer.dbias = sums, sums + n * n
         tasks = table.dense_weight_gradient_tasks(&outer)
         for i in range(n * (n + 1)):

@@ -17,7 +17,7 @@ static void dense_forward(const dense_call *call, ptrdiff_t row_begin, ptrdiff_t
             int m = (int)(row_begin + tile_begin(n, tile + 1) - row);
             ALIGNED real out[TILE_ROWS * 4 * VL];
             operand a = {.n = call->n_inputs, .repeats = 1};
-            for (int r = 0; r < m; r++) a.row[r] = (const real *)call->x + (row + r) * call->n_inputs;
+            for (int r = 0; r < m; r++) a.row[r] = (const real *)call->x + (row + r) * call->x_stride;
             PRODUCT[m - 1][nv - 1](&a, 1, weights, out);
             for (int r = 0; r < m; r++)
                 for (int v = 0; v < nv; v++) {
@@ -96,14 +96,32 @@ static ptrdiff_t dense_weight_gradient_tasks(const dense_call *call) {
     return n_panels(call->n_outputs) * (n_tiles(call->n_inputs) + 1);
 }
 
+/* Rows of dy are read by whole vectors. Where that would pass the end of the last row, copies are read instead. */
+typedef struct {
+    ALIGNED real values[VL][4 * VL]; /* of the last panel: at most VL - 1 rows, for N = 1 */
+    ptrdiff_t first;                 /* row */
+} last_rows;
+
+static void copy_last_rows(const dense_call *call, last_rows *copies) {
+    const ptrdiff_t column = (n_panels(call->n_outputs) - 1) * 4 * VL, spare = padded(call->n_outputs) - call->n_outputs;
+    copies->first = call->n_rows - min_size(ceil_div(spare, call->dy_stride), call->n_rows);
+    for (ptrdiff_t r = copies->first; r < call->n_rows; r++)
+        for (ptrdiff_t j = column; j < call->n_outputs; j += VL)
+            v_store(copies->values[r - copies->first] + j - column,
+                    v_load_lanes((const real *)call->dy + r * call->dy_stride + j, call->n_outputs - j));
+}
+
 static void dense_weight_gradient(const dense_call *call, ptrdiff_t task_begin, ptrdiff_t task_end) {
     static const real one = 1;
     const real *x[BLOCK_ROWS], *ones[BLOCK_ROWS];
-    ptrdiff_t tiles = n_tiles(call->n_inputs), stride = padded(call->n_outputs);
+    const ptrdiff_t tiles = n_tiles(call->n_inputs), last_panel = n_panels(call->n_outputs) - 1;
+    last_rows copies;
+    copy_last_rows(call, &copies);
     for (ptrdiff_t begin = 0; begin < call->n_rows; begin += BLOCK_ROWS) {
-        ptrdiff_t n = min_size(BLOCK_ROWS, call->n_rows - begin);
+        ptrdiff_t n = min_size(BLOCK_ROWS, call->n_rows - begin), n_direct = min_size(n, copies.first - begin);
+        if (n_direct < 0) n_direct = 0;
         for (ptrdiff_t r = 0; r < n; r++) {
-            x[r] = (const real *)call->x + (begin + r) * call->n_inputs;
+            x[r] = (const real *)call->x + (begin + r) * call->x_stride;
             ones[r] = &one;
         }
         for (ptrdiff_t task = task_begin; task < task_end; task++) {
@@ -111,10 +129,16 @@ static void dense_weight_gradient(const dense_call *call, ptrdiff_t task_begin, 
             int is_bias = tile == tiles, nv = panel_vectors(call->n_outputs, panel);
             ptrdiff_t first = is_bias ? 0 : tile_begin(call->n_inputs, tile);
             ptrdiff_t m = is_bias ? 1 : tile_begin(call->n_inputs, tile + 1) - first;
-            real *out = is_bias ? (real *)call->dbias : (real *)call->dweight + first * call->n_outputs;
+            real *out = (is_bias ? (real *)call->dbias : (real *)call->dweight + first * call->n_outputs) + column;
+            const real *const *rows = is_bias ? ones : x;
+            const outer_tile add = OUTER[m - 1][nv - 1];
             for (int v = 0; v < nv; v++) place[v] = v * VL, lanes[v] = call->n_outputs - column - v * VL;
-            OUTER[m - 1][nv - 1](is_bias ? ones : x, first, n, (const real *)call->dy_padded + begin * stride + column,
-                                 stride, out + column, call->n_outputs, place, lanes);
+            ptrdiff_t n_read = panel == last_panel ? n_direct : n;
+            add(rows, first, n_read, (const real *)call->dy + begin * call->dy_stride + column, call->dy_stride, out,
+                call->n_outputs, place, lanes);
+            if (n_read < n)
+                add(rows + n_read, first, n - n_read, copies.values[begin + n_read - copies.first], 4 * VL, out,
+                    call->n_outputs, place, lanes);
         }
     }
 }

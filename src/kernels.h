@@ -86,10 +86,12 @@ typedef struct {
 /* y = x W + b over rows, and its gradients. M inputs, N outputs. */
 typedef struct {
     ptrdiff_t n_rows, n_inputs, n_outputs;
-    const void *x; /* (n_rows, M) */
-    const void *weights; /* pack_columns; for the gradient of x that of W^T */
-    void *y; /* (n_rows, N) */
-    const void *dy_padded; /* (n_rows, N rounded up to VL), zeros behind N */
+    const void *x;         /* (n_rows, M), rows x_stride apart */
+    ptrdiff_t x_stride;
+    const void *weights;   /* pack_columns; for the gradient of x that of W^T */
+    void *y;               /* (n_rows, N) */
+    const void *dy;        /* (n_rows, N), rows dy_stride apart */
+    ptrdiff_t dy_stride;
     void *dweight, *dbias; /* (M, N) (N,): added to */
 } dense_call;
 
@@ -112,7 +114,8 @@ typedef struct {
     const void *scale;           /* (Dp,) -2 times the scale, zeros behind D */
     const void *values;          /* (N_k, E) */
     void *weights;               /* the (T_q, T_k) of pair r from w_first[r] on */
-    void *context;               /* (N_q, E) */
+    void *context;               /* (N_q, E), rows context_stride apart */
+    ptrdiff_t context_stride;    /* of dcontext too */
     /* backward; no key row may stand in two pairs */
     const void *dcontext;
     void *dscores;               /* like weights; scratch */

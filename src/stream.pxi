@@ -81,6 +81,7 @@ cdef class Stream:
             z = _aligned_empty((n * _positive(n_outputs, "n_outputs"),), dtype)
             self.arrays += [packed, z]
             self.dense[i].n_rows, self.dense[i].n_inputs, self.dense[i].n_outputs = n, n_inputs, n_outputs
+            self.dense[i].x_stride = n_inputs
             self.dense[i].weights = _flat(packed, "weights", float64,
                                           packed_columns_size(n_inputs, n_outputs, float64), False, True)
             self.dense[i].y = _flat(z, "z", float64, n * n_outputs, True)

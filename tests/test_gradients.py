@@ -286,7 +286,7 @@ def test_gradient_of_x(dropout, pooling):
     )  # fmt: skip
     z, max_at = net._pool(record, pooling)
     loss = LOSSES[case.loss][0]
-    _, dz = net._head_loss(record.batch, z, loss, case.targets[order], case.weights[order], masks.dense, 1)
+    _, dz = net._head_loss(record.batch, z, loss, case.targets[order], case.weights[order], masks.dense, Workspace(), 1)
     dx, _ = net.stack.backward(record, **net._pool_backward(record, dz, max_at, workspace), input_gradient=True)
     expected = np.concatenate([case.reference_results()[2][s] for s in order])
     np.testing.assert_allclose(dx, expected, rtol=0, atol=REFERENCE_RTOL * np.abs(expected).max())

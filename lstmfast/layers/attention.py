@@ -76,7 +76,7 @@ class AdditiveAttention(Trainable):
     Notes
     -----
     In all methods queries have shape (N_q, query_size) and keys (N_k, key_size): C-contiguous arrays of the layer's
-    dtype. `pairs`, a `lstmfast.layers.Pairs`, says which rows are a sequence, and which sequences belong together. A
+    dtype; queries and contexts may be columns of larger ones. `pairs`, a `lstmfast.layers.Pairs`, says which rows are a sequence, and which sequences belong together. A
     NaN spoils the rows of its own pair alone.
 
     References
@@ -158,7 +158,7 @@ class AdditiveAttention(Trainable):
         """
         return self._project(keys, "key_kernel", n_threads)
 
-    def forward(self, queries, keys, pairs, training=False, n_threads=1, keys_projected=None):
+    def forward(self, queries, keys, pairs, training=False, n_threads=1, keys_projected=None, out=None):
         """Context of each query.
 
         Parameters
@@ -171,6 +171,8 @@ class AdditiveAttention(Trainable):
         n_threads : int, default=1
         keys_projected : Projected, default=None
             What `project_keys` returned for these keys. None: computed here.
+        out : ndarray of shape (N_q, key_size), default=None
+            Where the context goes.
 
         Returns
         -------
@@ -185,7 +187,9 @@ class AdditiveAttention(Trainable):
             self._project(queries, "query_kernel", n_threads),
             keys_projected or self.project_keys(keys, n_threads),
         )
-        context, weights = np.zeros((len(queries), self.key_size), self.dtype), np.empty(pairs.n_weights, self.dtype)
+        context = np.empty((len(queries), self.key_size), self.dtype) if out is None else out
+        context[...] = 0
+        weights = np.empty(pairs.n_weights, self.dtype)
         _core.attention_forward(
             *self._inputs(pairs, keys, projected), weights, context, *self._sizes(), n_threads,
         )  # fmt: skip
@@ -217,6 +221,7 @@ class AdditiveAttention(Trainable):
             dqueries, dkeys, dvalues, dscale, *self._sizes(), n_threads,
         )  # fmt: skip
         self.grads["scale"] -= 2 * dscale.sum(axis=0)[: self.units]
+        dqueries, dkeys = dqueries[:, : self.units], dkeys[:, : self.units]
         dvalues += product_backward(self, tape.keys, dkeys, "key_kernel", n_threads=n_threads)
         return product_backward(self, tape.queries, dqueries, "query_kernel", n_threads=n_threads), dvalues
 

@@ -4,7 +4,7 @@ import numpy as np
 
 from .initializers import BLANK, glorot_uniform
 from .parameters import Parameter, Trainable, check_dtype, check_size
-from .products import packed_matrix, padded_columns, product, product_backward
+from .products import packed_matrix, product, product_backward
 
 
 class Dense(Trainable):
@@ -63,10 +63,11 @@ class Dense(Trainable):
         """Weight and bias as the forward tile reads them."""
         return packed_matrix(self, "weight", "bias")
 
-    def forward(self, x, n_threads=1):
-        """y (n, output_size) of x (n, input_size), a C-contiguous array of the layer's dtype."""
-        return product(self, x, "weight", "bias", n_threads)
+    def forward(self, x, n_threads=1, out=None):
+        """y (n, output_size), written to `out` if given, of x (n, input_size), both of the layer's dtype."""
+        return product(self, x, "weight", "bias", n_threads, out)
 
-    def backward(self, x, dy, n_threads=1):
-        """dx (n, input_size) from dy (n, output_size), both for the x of `forward`; weight gradients are added."""
-        return product_backward(self, x, padded_columns(dy, self.dtype), "weight", "bias", n_threads)
+    def backward(self, x, dy, n_threads=1, out=None):
+        """dx (n, input_size), written to `out` if given, from dy (n, output_size), for the x of `forward`; weight
+        gradients are added."""
+        return product_backward(self, x, np.ascontiguousarray(dy, self.dtype), "weight", "bias", n_threads, out)

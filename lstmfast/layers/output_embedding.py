@@ -77,16 +77,17 @@ class OutputEmbedding(Table):
             self.packed["weight"] = packed
         return self.packed["weight"]
 
-    def forward(self, x, n_threads=1):
-        """y (n, output_size) of x (n, input_size), a C-contiguous array of the layer's dtype."""
-        y = np.empty((len(x), self.output_size), self.dtype)
+    def forward(self, x, n_threads=1, out=None):
+        """y (n, output_size), written to `out` if given, of x (n, input_size), both of the layer's dtype."""
+        y = np.empty((len(x), self.output_size), self.dtype) if out is None else out
         sizes = self.input_size, self.output_size
         _core.dense_forward(x, self.packed_forward(), *sizes, self.dtype == np.float64, y, n_threads)
         return y
 
-    def backward(self, x, dy, n_threads=1):
-        """dx (n, input_size) from dy (n, output_size), both for the x of `forward`; every row gets a gradient."""
-        return self.candidates(np.arange(self.output_size)).backward(x, dy, n_threads)
+    def backward(self, x, dy, n_threads=1, out=None):
+        """dx (n, input_size), written to `out` if given, from dy (n, output_size), for the x of `forward`; every row
+        gets a gradient."""
+        return self.candidates(np.arange(self.output_size)).backward(x, dy, n_threads, out)
 
     def candidates(self, rows, shift=0.0):
         """A layer with a few of the outputs, for one pass forward and one backward; its gradient goes to this table.
@@ -111,7 +112,7 @@ class _Candidates(Dense):
         self.arrays["bias"][...] = chosen[:, -1] + shift
         self._table, self._rows = table, rows
 
-    def backward(self, x, dy, n_threads=1):
-        dx = super().backward(x, dy, n_threads)
+    def backward(self, x, dy, n_threads=1, out=None):
+        dx = super().backward(x, dy, n_threads, out)
         self._table.add_gradient(self._rows, np.column_stack((self.grads["weight"].T, self.grads["bias"])))
         return dx

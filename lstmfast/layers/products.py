@@ -19,22 +19,22 @@ def packed_matrix(layer, weight, bias=None, transpose=False):
     return layer.packed[key]
 
 
-def product(layer, x, weight, bias=None, n_threads=1):
-    """x (n, M) times `weight` (M, N), plus `bias`: (n, N)."""
+def product(layer, x, weight, bias=None, n_threads=1, out=None):
+    """x (n, M) times `weight` (M, N), plus `bias`: (n, N), written to `out` if given."""
     n_inputs, n_outputs = layer.shapes[weight]
-    y = np.empty((len(x), n_outputs), layer.dtype)
+    y = np.empty((len(x), n_outputs), layer.dtype) if out is None else out
     packed = packed_matrix(layer, weight, bias)
     _core.dense_forward(x, packed, n_inputs, n_outputs, layer.dtype == np.float64, y, n_threads)
     return y
 
 
-def product_backward(layer, x, dy_padded, weight, bias=None, n_threads=1):
-    """Gradient of x (n, M) from that of y, with zeros behind its columns (`padded_columns`); adds to layer.grads."""
+def product_backward(layer, x, dy, weight, bias=None, n_threads=1, out=None):
+    """Gradient of x (n, M) from that of y (n, N), written to `out` if given; adds to layer.grads."""
     float64, (n_inputs, n_outputs) = layer.dtype == np.float64, layer.shapes[weight]
     dbias = np.zeros(n_outputs, layer.dtype) if bias is None else layer.grads[bias]
-    _core.dense_weight_gradient(x, dy_padded, n_inputs, n_outputs, float64, layer.grads[weight], dbias, n_threads)
-    dx, packed = np.empty((len(x), n_inputs), layer.dtype), packed_matrix(layer, weight, transpose=True)
-    dy = np.ascontiguousarray(dy_padded[:, :n_outputs])
+    _core.dense_weight_gradient(x, dy, n_inputs, n_outputs, float64, layer.grads[weight], dbias, n_threads)
+    dx = np.empty((len(x), n_inputs), layer.dtype) if out is None else out
+    packed = packed_matrix(layer, weight, transpose=True)
     _core.dense_forward(dy, packed, n_outputs, n_inputs, float64, dx, n_threads)
     return dx
 

@@ -253,6 +253,7 @@ class RecurrentLayer:
         state=None,
         h_masks=None,
         sequence=True,
+        y=None,
         training=False,
         workspace,
         name="layer",
@@ -272,6 +273,8 @@ class RecurrentLayer:
             Recurrent dropout: multiplies h_prev in the recurrent product.
         sequence : bool
             Whether the output of each step is wanted.
+        y : ndarray of shape (n_steps, n_directions * H), optional
+            Where it goes; its rows may be further apart. Default: an array of the workspace.
         training : bool
             Whether `run_backward` will follow.
         workspace, name
@@ -294,7 +297,8 @@ class RecurrentLayer:
             """Rows of H, further apart where the weight gradient will walk down their columns."""
             return take(part, n_rows, self._row_size)[:, :units] if training else take(part, n_rows, units)
 
-        y = take("y", batch.n_steps, self.output_size) if sequence else None
+        if y is None and sequence:
+            y = take("y", batch.n_steps, self.output_size)
         h = take("h", len(self.directions), n, units)
         c = take("c", len(self.directions), n, units) if cell.has_c else None
         h0, c0 = (None, None) if state is None else state

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from .. import _core
 from .parameters import Parameter, Trainable
 
 
@@ -35,7 +36,11 @@ class Table(Trainable):
         """Adds the gradient (n, n_columns) of rows (n,), which may repeat: they are summed in the order given."""
         if len(self.rows):
             rows, grads = np.concatenate((self.rows, rows)), np.concatenate((self.row_grads, grads))
-        order = np.argsort(rows, kind="stable")
+        # 16-bit integers are sorted by radix, five times faster than others.
+        order = np.argsort(rows if len(self.arrays["weight"]) > 1 << 16 else rows.astype(np.uint16), kind="stable")
         rows = rows[order]
-        starts = np.flatnonzero(np.diff(rows, prepend=-1))
-        self.rows, self.row_grads = rows[starts], np.add.reduceat(grads[order], starts, axis=0)
+        begins = np.ones(len(rows), bool)
+        begins[1:] = rows[1:] != rows[:-1]
+        starts = np.flatnonzero(begins)
+        self.rows, self.row_grads = rows[starts], np.empty((len(starts), grads.shape[1]), self.dtype)
+        _core.sum_groups(order, starts, np.ascontiguousarray(grads, self.dtype), self.row_grads)
