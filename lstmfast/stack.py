@@ -83,6 +83,7 @@ class State:
 class StackPass:
     """What `Stack.forward` gives, and what it leaves for `Stack.backward`.
 
+    tokens : the token that each row of the first layer's x stands for, or None
     y : outputs of the top layer (n_steps, output_size), or None
     state : State after each sequence's last step
     """
@@ -185,24 +186,31 @@ class Stack:
             Its arrays belong to the workspace.
         """
         record = StackPass(batch, masks)
+        x_rows = None
         if self.embedding is not None:
-            record.tokens = x[:, 0] if x_first is None else x[step_rows(x_first, batch.lengths), 0]
-            x, x_first = self.embedding.forward(record.tokens), None
+            tokens = x[:, 0] if x_first is None else x[step_rows(x_first, batch.lengths), 0]
+            if masks.inputs[0] is None and self._shares_tokens(batch.n_steps):
+                tokens, x_rows = different(tokens, self.embedding.n_tokens)
+            record.tokens, x, x_first = tokens, self.embedding.forward(tokens), None
         top = len(self.layers) - 1
         for i, layer in enumerate(self.layers):
             if masks.inputs[i] is not None:
                 x, x_first = masked_steps(batch, x, x_first, masks.inputs[i]), None
             x, h, c, tape = layer.run(
-                batch, x, x_first=x_first, state=None if state is None else state.layer(i), h_masks=masks.recurrent[i],
-                sequence=all_steps or i < top, y=y if i == top else None, training=training, workspace=workspace,
-                name=(self.name, i), n_threads=n_threads,
+                batch, x, x_first=x_first, x_rows=x_rows, state=None if state is None else state.layer(i),
+                h_masks=masks.recurrent[i], sequence=all_steps or i < top, y=y if i == top else None, training=training,
+                workspace=workspace, name=(self.name, i), n_threads=n_threads,
             )  # fmt: skip
-            x_first = None
+            x_first = x_rows = None
             record.tapes.append(tape)
             record.state.h.append(h)
             record.state.c.append(c)
         record.y = x
         return record
+
+    def _shares_tokens(self, n_steps):
+        """Whether equal tokens should share their products: if they must be few, and the first cell can."""
+        return self.layers[0].cell.shares_inputs and 2 * self.embedding.n_tokens <= n_steps
 
     def backward(self, record, *, dy=None, dstate=None, input_gradient=False, state_gradient=False, n_threads=1):
         """Gradients of all parameters, added to what is there.
@@ -267,6 +275,13 @@ def groups(lengths, size):
     """Rows of sequences that run together, about `size` each, longest first; they depend on the lengths alone."""
     order = np.argsort(-lengths, kind="stable")
     return np.array_split(order, -(-len(order) // size))
+
+
+def different(tokens, n_tokens):
+    """(those that occur, ascending; for each of tokens its place among them)."""
+    occurs = np.zeros(n_tokens, bool)
+    occurs[tokens] = True
+    return np.flatnonzero(occurs), (np.cumsum(occurs) - 1)[tokens]
 
 
 def repeat_rows(batch, rows):

@@ -31,6 +31,9 @@ cdef extern from "kernels.h" nogil:
         const void *x
         Py_ssize_t x_stride
         const int64_t *x_first
+        const int64_t *x_rows
+        Py_ssize_t n_x
+        void *x_sums
         const void *weights
         const void *peephole
         const void *h0
@@ -55,6 +58,7 @@ cdef extern from "kernels.h" nogil:
         const void *weights_extra_t
         void *dc_carry
         void *dh_carry
+        void *dx_sums
         void *dx
         Py_ssize_t dx_stride
         int dx_accumulate
@@ -68,7 +72,7 @@ cdef extern from "kernels.h" nogil:
         void *dpeephole_kernel
 
     ctypedef struct cell_traits:
-        int has_c, reads_c, two_phases
+        int has_c, reads_c, two_phases, shares_inputs
         int kernel_groups, recurrent_groups, bias_groups, recurrent_bias_groups
 
     enum:
@@ -154,6 +158,7 @@ cdef extern from "kernels.h" nogil:
         void (*pack_gates_transposed)(int, int, const void *, Py_ssize_t, Py_ssize_t, void *) noexcept nogil
         void (*pack_columns)(const void *, Py_ssize_t, Py_ssize_t, const void *, Py_ssize_t, Py_ssize_t,
                              void *) noexcept nogil
+        void (*input_sums)(const recurrent_call *, Py_ssize_t, Py_ssize_t) noexcept nogil
         void (*recurrent_forward)(const recurrent_call *, Py_ssize_t, Py_ssize_t) noexcept nogil
         void (*recurrent_forward_shared)(const recurrent_call *, meeting *, int, int) noexcept nogil
         void (*recurrent_backward)(const recurrent_call *, Py_ssize_t, Py_ssize_t) noexcept nogil
@@ -419,7 +424,8 @@ def dense_weight_gradient(x, dy, Py_ssize_t n_inputs, Py_ssize_t n_outputs, bint
     cdef dense_call call
     cdef Py_ssize_t i, tasks
     cdef int threads
-    call.n_rows, call.n_inputs, call.n_outputs = len(x), _positive(n_inputs, "n_inputs"), _positive(n_outputs, "n_outputs")
+    call.n_rows = len(x)
+    call.n_inputs, call.n_outputs = _positive(n_inputs, "n_inputs"), _positive(n_outputs, "n_outputs")
     call.x = _rows(x, "x", float64, call.n_rows, n_inputs, False, &call.x_stride)
     call.dy = _rows(dy, "dy", float64, call.n_rows, n_outputs, False, &call.dy_stride)
     if call.dy_stride < n_outputs and call.n_rows > 1:

@@ -45,7 +45,7 @@ cdef class Cell:
     """
     cdef readonly str name, activation, recurrent_activation
     cdef readonly object clip
-    cdef readonly bint has_c, second_state, reads_c, two_phases
+    cdef readonly bint has_c, second_state, reads_c, two_phases, shares_inputs
     cdef readonly bint has_peephole, has_peephole_kernel, has_recurrent_bias
     cdef readonly int kernel_gates, recurrent_gates, bias_gates
     cdef int code, activation_code, recurrent_activation_code
@@ -62,7 +62,7 @@ cdef class Cell:
         self.name, self.activation, self.recurrent_activation, self.clip = name, activation, recurrent_activation, clip
         cdef cell_traits traits = _tables[0].traits(self.code)
         self.second_state, self.has_c = traits.has_c, traits.has_c and not name.startswith("gru")
-        self.reads_c, self.two_phases = traits.reads_c, traits.two_phases
+        self.reads_c, self.two_phases, self.shares_inputs = traits.reads_c, traits.two_phases, traits.shares_inputs
         self.kernel_gates, self.recurrent_gates = traits.kernel_groups, traits.recurrent_groups
         self.bias_gates, self.has_recurrent_bias = traits.bias_groups, traits.recurrent_bias_groups > 0
         self.has_peephole, self.has_peephole_kernel = name == "lstm-peephole", name == "lstm-full-peephole"

@@ -58,11 +58,13 @@ static const cell_spec CELLS[N_CELLS] = {
     [CELL_RNN] = {4, 4, 4, 0, EXTRA_NONE, {{0, 4}, 1, {0}}, {{0, 4}, 1, {0}}, NO_WEIGHTS, {{0, 4}, 1, {0}}, NO_WEIGHTS},
 };
 
+INLINE int is_plain(const cell_spec *cell);
 static cell_traits traits(int cell) {
     const cell_spec *spec = &CELLS[cell];
     return (cell_traits){.has_c = spec->has_c,
                          .reads_c = spec->extra_is == EXTRA_C,
                          .two_phases = spec->second_phase < spec->vectors,
+                         .shares_inputs = is_plain(spec),
                          .kernel_groups = spec->x.n_groups,
                          .recurrent_groups = spec->h.n_groups,
                          .bias_groups = spec->bias.n_groups,

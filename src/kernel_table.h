@@ -59,6 +59,7 @@ static void evaluate(int function, const void *x, void *y, ptrdiff_t n) {
         name arguments;                                                                                         \
         restore_mode(before);                                                                                   \
     }
+FLUSHED(input_sums, (const recurrent_call *call, ptrdiff_t part, ptrdiff_t parts), (call, part, parts))
 FLUSHED(recurrent_forward, (const recurrent_call *call, ptrdiff_t begin, ptrdiff_t end), (call, begin, end))
 FLUSHED(recurrent_forward_shared, (const recurrent_call *call, meeting *place, int thread, int parties),
         (call, place, thread, parties))
@@ -91,6 +92,7 @@ const kernel_table KERNEL_TABLE = {
     .pack_gates = pack_gates,
     .pack_gates_transposed = pack_gates_transposed,
     .pack_columns = pack_columns,
+    .input_sums = flushed_input_sums,
     .recurrent_forward = flushed_recurrent_forward,
     .recurrent_forward_shared = flushed_recurrent_forward_shared,
     .recurrent_backward = flushed_recurrent_backward,

@@ -56,6 +56,9 @@ typedef struct {
     const void *x;            /* rows of F, x_stride apart */
     ptrdiff_t x_stride;
     const int64_t *x_first;   /* (N,) */
+    const int64_t *x_rows;    /* optional: step s is row x_rows[s] of the n_x of x, and x_first counts such steps; only */
+    ptrdiff_t n_x;            /* for a cell that shares_inputs */
+    void *x_sums;             /* (blocks, n_x, V, VL): input_sums */
     const void *weights;      /* pack_gates */
     const void *peephole;     /* (3, H) for i, f, o; optional */
     const void *h0, *c0;      /* (N, H); optional: zeros */
@@ -75,6 +78,7 @@ typedef struct {
     const void *dh, *dc;      /* optional */
     const void *weights_x_t, *weights_h_t, *weights_extra_t; /* pack_gates_transposed */
     void *dc_carry, *dh_carry; /* (N, Hp); dh_carry for the cells with two phases */
+    void *dx_sums;            /* with x_rows (n_x, G H), added to: from them the caller has dx and dkernel */
     void *dx;
     ptrdiff_t dx_stride;
     int dx_accumulate;
@@ -140,6 +144,7 @@ typedef struct {
  * phases; G of each parameter. */
 typedef struct {
     int has_c, reads_c, two_phases;
+    int shares_inputs; /* whether steps may be rows of a few x */
     int kernel_groups, recurrent_groups, bias_groups, recurrent_bias_groups;
 } cell_traits;
 
@@ -159,6 +164,7 @@ typedef struct {
                                   void *packed);
     void (*pack_columns)(const void *matrix, ptrdiff_t row_stride, ptrdiff_t column_stride, const void *bias,
                          ptrdiff_t n_inputs, ptrdiff_t n_outputs, void *packed);
+    void (*input_sums)(const recurrent_call *, ptrdiff_t part, ptrdiff_t parts); /* with x_rows, before the forward pass */
     void (*recurrent_forward)(const recurrent_call *, ptrdiff_t row_begin, ptrdiff_t row_end);
     void (*recurrent_forward_shared)(const recurrent_call *, meeting *, int thread, int parties);
     void (*recurrent_backward)(const recurrent_call *, ptrdiff_t row_begin, ptrdiff_t row_end);

@@ -46,7 +46,8 @@ cdef class Recurrence:
     """One direction of one recurrent layer over one batch: its arrays, checked, ready for `forward` and `backward`.
 
     Shapes as in kernels.h. x and y hold rows of steps; sequence r of the batch starts at row x_first[r] of x (default:
-    the steps before it), and after the steps before it in y. With `keep` the pass can be run backward.
+    the steps before it), and after the steps before it in y. With x_rows, for a cell that `shares_inputs`, step s is
+    row x_rows[s] of x, and x_first counts such steps. With `keep` the pass can be run backward.
     """
     cdef recurrent_call call
     cdef const kernel_table *table
@@ -54,18 +55,20 @@ cdef class Recurrence:
     cdef Cell cell
     cdef readonly Batch batch
     cdef const int64_t[::1] _x_first
+    cdef const int64_t[::1] _x_rows
     cdef list _keep
 
     def __cinit__(self, Cell cell not None, Batch batch not None, x, weights, Py_ssize_t n_inputs, Py_ssize_t n_units,
                   bint float64, *, h, h_steps, c=None, c_steps=None, gates=None, gated_steps=None, peephole=None,
-                  bint keep=False, x_first=None, y=None, h0=None, c0=None, h_mask=None, bint reverse=False):
+                  bint keep=False, x_first=None, x_rows=None, x_sums=None, y=None, h0=None, c0=None, h_mask=None,
+                  bint reverse=False):
         cdef recurrent_call *call = &self.call
-        cdef Py_ssize_t padded, n = batch.n_rows, r, n_x, stride, slots = batch.n_steps if keep else n
+        cdef Py_ssize_t padded, n = batch.n_rows, r, s, n_x, stride, slots = batch.n_steps if keep else n
         self.cell = cell
         self.float64 = float64
         self.table = _tables[float64]
         self.batch = batch
-        self._keep = [x, weights, h, c, h_steps, c_steps, gates, gated_steps, peephole, y, h0, c0, h_mask]
+        self._keep = [x, x_sums, weights, h, c, h_steps, c_steps, gates, gated_steps, peephole, y, h0, c0, h_mask]
         padded = -(-_positive(n_units, "n_units") // self.table.lanes) * self.table.lanes
         cell.describe(call)
         call.keep = keep
@@ -74,7 +77,18 @@ cdef class Recurrence:
         call.lengths, call.step_base = &batch._lengths[0], batch._step_base
         call.x = _rows(x, "x", float64, -1, n_inputs, False, &call.x_stride)
         call.x_first = call.y_first = batch._first
-        n_x = len(x)
+        n_x = call.n_x = len(x)
+        if x_rows is not None:
+            if not cell.shares_inputs:
+                raise ValueError("this cell's steps do not share their x")
+            self._x_rows = x_rows
+            n_x = self._x_rows.shape[0]
+            for s in range(n_x):
+                if not 0 <= self._x_rows[s] < call.n_x:
+                    raise ValueError(f"x_rows must be in [0, {call.n_x}), got {self._x_rows[s]}")
+            call.x_rows = &self._x_rows[0] if n_x else NULL
+            call.x_sums = _flat(x_sums, "x_sums", float64, call.n_x * self.table.gates_size(cell.code, n_units), True,
+                                True)
         if x_first is not None:
             self._x_first = x_first
             if self._x_first.shape[0] != n:
@@ -112,7 +126,8 @@ cdef class Recurrence:
 
     def set_gradients(self, *, weights_h_t, dkernel, drecurrent_kernel, dbias, dc_carry=None, dh_carry=None,
                       weights_extra_t=None, drecurrent_bias=None, dpeephole=None, dpeephole_kernel=None, dy=None,
-                      dh=None, dc=None, weights_x_t=None, dx=None, bint dx_accumulate=False, dh0=None, dc0=None):
+                      dh=None, dc=None, weights_x_t=None, dx=None, bint dx_accumulate=False, dx_sums=None,
+                      dh0=None, dc0=None):
         """What `backward` reads (dy, dh, dc: gradients of y, h, c) and writes; weight gradients are added to."""
         cdef recurrent_call *call = &self.call
         cdef Cell cell = self.cell
@@ -121,7 +136,7 @@ cdef class Recurrence:
         cdef bint float64 = self.float64
         if not call.keep:
             raise RuntimeError("backward needs a forward pass that kept its steps")
-        self._keep += [weights_h_t, dc_carry, dh_carry, weights_extra_t, dkernel, drecurrent_kernel, dbias,
+        self._keep += [dx_sums, weights_h_t, dc_carry, dh_carry, weights_extra_t, dkernel, drecurrent_kernel, dbias,
                        drecurrent_bias, dpeephole, dpeephole_kernel, dy, dh, dc, weights_x_t, dx, dh0, dc0]
         call.weights_h_t = self._transposed(weights_h_t, "weights_h_t", 1, units)
         if cell.reads_c or cell.two_phases:
@@ -147,6 +162,10 @@ cdef class Recurrence:
             call.dh = _rows(dh, "dh", float64, n, units, False, NULL)
         if dc is not None:
             call.dc = _rows(dc, "dc", float64, n, units, False, NULL)
+        if call.x_rows != NULL:
+            if dx is not None:
+                raise ValueError("with x_rows there is no dx, but dx_sums")
+            call.dx_sums = _rows(dx_sums, "dx_sums", float64, call.n_x, cell.kernel_gates * units, True, NULL)
         if dx is not None:
             call.weights_x_t = self._transposed(weights_x_t, "weights_x_t", 0, call.n_inputs)
             call.dx = _rows(dx, "dx", float64, steps, call.n_inputs, True, &call.dx_stride)
@@ -188,6 +207,8 @@ cdef class _Plan:
             self.table = item.table
             if item.table != (<Recurrence>passes[0]).table or item.batch is not (<Recurrence>passes[0]).batch:
                 raise ValueError("both directions must have the same batch and precision")
+            if (item.call.x_rows == NULL) != (self.calls[0].x_rows == NULL):
+                raise ValueError("both directions must have x_rows, or none of them")
         call = self.calls[0]
         self.n_threads = _thread_count(self.n_calls * <double>call.n_steps * (call.n_inputs + call.n_units) * 4
                                        * call.n_units, n_threads)
@@ -225,9 +246,15 @@ def forward(list passes, Py_ssize_t n_threads=1):
     """Runs the one or two directions of a layer over their batch."""
     cdef _Plan plan = _Plan(passes, n_threads)
     cdef const kernel_table *table = plan.table
-    cdef Py_ssize_t i
+    cdef Py_ssize_t i, d, parts
     cdef int threads = min(plan.n_threads, plan.n_ranges)
     cdef meeting place = meeting(0, 0)
+    cdef recurrent_call *call = plan.calls[0]
+    if call.x_rows != NULL:
+        parts = _thread_count(<double>plan.n_calls * call.n_x * call.n_inputs * 4 * call.n_units, n_threads)
+        for i in prange(parts, nogil=True, schedule="static", chunksize=1, num_threads=<int>parts):
+            for d in range(plan.n_calls):
+                table.input_sums(plan.calls[d], i, parts)
     if plan.shares_units():
         with nogil, parallel(num_threads=<int>plan.n_threads):
             table.recurrent_forward_shared(plan.calls[0], &place, threadid(), LSTMFAST_TEAM_SIZE)

@@ -238,6 +238,7 @@ static void input_gradient(const recurrent_call *call, ptrdiff_t row_begin, ptrd
 /* The left operand of an outer product: values of STEP_BLOCK steps. */
 typedef struct {
     const real *row[STEP_BLOCK];
+    ptrdiff_t x_row[STEP_BLOCK];
     const weight_spec *weights;
     ptrdiff_t size;
     void *gradient;
@@ -248,7 +249,7 @@ enum { BY_X, BY_H, BY_EXTRA, BY_BIAS, BY_RECURRENT_BIAS, N_GRADIENTS };
 static ptrdiff_t operand_tiles(const recurrent_call *call, int which) {
     const cell_spec *cell = cell_of(call);
     switch (which) {
-    case BY_X: return n_tiles(call->n_inputs);
+    case BY_X: return call->x_rows ? 1 : n_tiles(call->n_inputs);
     case BY_H: return n_tiles(call->n_units);
     case BY_EXTRA: return cell->extra_is != EXTRA_NONE ? n_tiles(call->n_units) : 0;
     case BY_BIAS: return 1;
@@ -280,6 +281,16 @@ static void peephole_gradient(const recurrent_call *call, ptrdiff_t block, ptrdi
     }
 }
 
+/* Steps that share their x: nv vectors of each step's gradients go to the sums of its row of x. */
+static void add_to_rows(void *sums, ptrdiff_t stride, const ptrdiff_t *x_row, ptrdiff_t n, const real *d,
+                        ptrdiff_t d_stride, int nv, const ptrdiff_t *place, const ptrdiff_t *lanes) {
+    for (ptrdiff_t s = 0; s < n; s++, d += d_stride)
+        for (int v = 0; v < nv; v++) {
+            real *to = row_at(sums, x_row[s], stride) + place[v];
+            v_store_lanes(to, v_add(v_load_lanes(to, lanes[v]), v_load(d + v * VL)), lanes[v]);
+        }
+}
+
 INLINE void weight_gradient_task(const recurrent_call *call, ptrdiff_t task, ptrdiff_t slot, ptrdiff_t n,
                                  const gradient_operand *operands) {
     const cell_spec *cell = cell_of(call);
@@ -296,8 +307,12 @@ INLINE void weight_gradient_task(const recurrent_call *call, ptrdiff_t task, ptr
         ptrdiff_t unit = block * block_units(cell) + (cell->unit_vectors > 1 ? v * VL : 0);
         place[v] = weights->group[v] * call->n_units + unit, lanes[v] = call->n_units - unit;
     }
-    OUTER[m - 1][nv - 1](a->row, first, n, gates_of(call, slot, block * block_units(cell)) + weights->range.first * VL,
-                         cell->vectors * VL, row_at(a->gradient, first, stride), stride, place, lanes);
+    const real *gates = gates_of(call, slot, block * block_units(cell)) + weights->range.first * VL;
+    if (which == BY_X && call->x_rows)
+        add_to_rows(call->dx_sums, stride, a->x_row, n, gates, cell->vectors * VL, nv, place, lanes);
+    else
+        OUTER[m - 1][nv - 1](a->row, first, n, gates, cell->vectors * VL, row_at(a->gradient, first, stride), stride,
+                             place, lanes);
     if (which == BY_BIAS && call->dpeephole) peephole_gradient(call, block, slot, n, operands[BY_EXTRA].row);
 }
 
@@ -317,7 +332,9 @@ static void weight_gradient(const recurrent_call *call, ptrdiff_t task_begin, pt
         ptrdiff_t n = min_size(STEP_BLOCK, call->n_steps - slot);
         for (ptrdiff_t s = 0; s < n; s++, r++) {
             if (slot + s == call->step_base[t + 1]) t++, r = 0;
-            operands[BY_X].row[s] = row_at(call->x, position(call, call->x_first, t, r), call->x_stride);
+            ptrdiff_t x_row = position(call, call->x_first, t, r);
+            if (call->x_rows) operands[BY_X].x_row[s] = (ptrdiff_t)call->x_rows[x_row];
+            else operands[BY_X].row[s] = row_at(call->x, x_row, call->x_stride);
             operands[BY_H].row[s] = h_before(call, t, r);
             operands[BY_EXTRA].row[s] = cell->extra_is == EXTRA_GATED_H ? row_at(call->gated_steps, slot + s, call->h_stride)
                                         : cell->has_c                   ? c_before(call, t, r)

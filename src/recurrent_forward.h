@@ -44,14 +44,16 @@ INLINE real *gates_of(const recurrent_call *call, ptrdiff_t slot, ptrdiff_t unit
 typedef struct {
     const real *x, *h_prev, *c_prev, *h_mask;
     real *c, *gated, *h, *y;
-    ptrdiff_t slot;
+    ptrdiff_t slot, x_row;
 } forward_row;
 
 static void forward_places(const recurrent_call *call, ptrdiff_t t, ptrdiff_t r, forward_row *row) {
     const ptrdiff_t units = call->n_units;
     const int last = t + 1 == call->lengths[r];
     row->slot = slot_of(call, t, r);
-    row->x = row_at(call->x, position(call, call->x_first, t, r), call->x_stride);
+    row->x_row = position(call, call->x_first, t, r);
+    if (call->x_rows) row->x_row = (ptrdiff_t)call->x_rows[row->x_row];
+    row->x = row_at(call->x, row->x_row, call->x_stride);
     row->y = call->y ? row_at(call->y, position(call, call->y_first, t, r), call->y_stride) : NULL;
     row->h_prev = h_before(call, t, r);
     row->h = last ? row_at(call->h, r, units) : h_before(call, t + 1, r);
@@ -72,6 +74,30 @@ static void forward_begin(const recurrent_call *call, ptrdiff_t r) {
     real *c = c_before(call, 0, r);
     memset(c, 0, (size_t)padded(units) * sizeof(real));
     if (call->c0) memcpy(c, row_at(call->c0, r, units), (size_t)units * sizeof(real));
+}
+
+/* ---- steps that share their x, as equal tokens do: what x adds to the products is computed once for each of its rows.
+ * Each sum goes on where this one ended, so a step's bits are those it would have alone. ---- */
+
+INLINE real *input_sums_of(const recurrent_call *call, ptrdiff_t block, ptrdiff_t row, ptrdiff_t width) {
+    return (real *)call->x_sums + block * call->n_x * cell_of(call)->vectors * VL + row * width;
+}
+
+/* Part `part` of `parts` of the blocks of units. */
+static void input_sums(const recurrent_call *call, ptrdiff_t part, ptrdiff_t parts) {
+    const cell_spec *cell = cell_of(call);
+    const ptrdiff_t blocks = n_blocks(cell, call->n_units), n = call->n_x;
+    const ptrdiff_t panel = panel_size(cell, 0, call->n_inputs, call->n_units);
+    for (ptrdiff_t block = part * blocks / parts; block < (part + 1) * blocks / parts; block++) {
+        const int nv = panel_width(cell, 0, call->n_units, block);
+        for (ptrdiff_t tile = 0; tile < n_tiles(n); tile++) {
+            const ptrdiff_t row = tile_begin(n, tile), m = tile_begin(n, tile + 1) - row;
+            operand a = {.n = call->n_inputs, .repeats = 1};
+            for (ptrdiff_t r = 0; r < m; r++) a.row[r] = row_at(call->x, row + r, call->x_stride);
+            PRODUCT[m - 1][nv - 1](&a, 1, (const real *)call->weights + block * panel,
+                                   input_sums_of(call, block, row, nv * VL));
+        }
+    }
 }
 
 /* From the narrow gates of the last block of units (cells.h) to whole vectors. */
@@ -194,7 +220,8 @@ static void plan_phase(const recurrent_call *call, int phase, phase_plan *plan) 
     plan->pair = is_standard_lstm(call) ? forward_standard_pair_2 : plan->function == forward_ifgo ? forward_ifgo_pair_2 : NULL;
     plan->tiles = is_plain(cell) || n_phases(cell) == 2 ? NULL : SPLIT_PRODUCT[cell->h.range.first];
     plan->n_operands = 0;
-    for (int i = 0; i < 3; i++) {
+    if (call->x_rows) plan->pair = NULL;
+    for (int i = call->x_rows ? 1 : 0; i < 3; i++) {
         if (!overlap(range, weights[i]->range).count) continue;
         plan->offset[plan->n_operands] = offset[i];
         plan->operands[plan->n_operands].n = i == 0 ? call->n_inputs : call->n_units;
@@ -228,14 +255,18 @@ static void forward_blocks(const recurrent_call *call, phase_plan *plan, const f
                 plan->pair(call, row, unit, (other - block) * VL, z, 4 * VL);
                 continue;
             }
-            if (width < VL) {
-                const int nv = (int)ceil_div(plan->vectors * width, VL);
-                PRODUCT[m - 1][nv - 1](plan->operands, plan->n_operands, weights, narrow);
-                spread_gates(narrow, nv, m, plan->vectors, width, z);
+            const int nv = width < VL ? (int)ceil_div(plan->vectors * width, VL) : stride * units;
+            real *sums = width < VL ? narrow : z;
+            if (call->x_rows) {
+                const real *start[TILE_ROWS];
+                for (int r = 0; r < m; r++) start[r] = input_sums_of(call, block, row[r].x_row, nv * VL);
+                PRODUCT_FROM[m - 1][nv - 1](start, plan->operands, plan->n_operands,
+                                            weights + (1 + call->n_inputs) * nv * VL, sums);
             } else {
-                product_tile product = plan->tiles ? plan->tiles[m - 1] : PRODUCT[m - 1][stride * units - 1];
-                product(plan->operands, plan->n_operands, weights, z);
+                product_tile product = plan->tiles && width == VL ? plan->tiles[m - 1] : PRODUCT[m - 1][nv - 1];
+                product(plan->operands, plan->n_operands, weights, sums);
             }
+            if (width < VL) spread_gates(narrow, nv, m, plan->vectors, width, z);
             for (int r = 0, taken_rows; cell->unit_vectors == 1 && r < m; r += taken_rows) {
                 taken_rows = group_size(m - r);
                 plan->function[taken_rows - 1](call, row + r, unit, 0, z + r * stride * VL, stride * VL);

@@ -64,6 +64,16 @@ INLINE void product(const int m, const int nv, const operand *a, int n_operands,
     end_sums(m, nv, sum, out);
 }
 
+/* The same from sums that each row has of its own, which some of the terms are in already. */
+INLINE void product_from(const int m, const int nv, const real *const *start, const operand *a, int n_operands,
+                         const real *w, real *out) {
+    vec sum[TILE_ROWS][4];
+    UNROLL for (int r = 0; r < m; r++)
+        UNROLL for (int v = 0; v < nv; v++) sum[r][v] = v_load(start[r] + v * VL);
+    for (const operand *end = a + n_operands; a < end; a++) w = accumulate(m, 0, nv, a, w, sum);
+    end_sums(m, nv, sum, out);
+}
+
 /* 4 vectors of which the first operand feeds the first 3 and the second 3 from `second` on; a third one the last. */
 INLINE void split_product(const int m, const int second, const operand *a, int n_operands, const real *panel, real *out) {
     vec sum[TILE_ROWS][4];
@@ -119,6 +129,10 @@ INLINE void outer(const int m, const int nv, const real *const *a, ptrdiff_t a_o
     static void product_##m##_##nv(const operand *a, int n_operands, const real *panel, real *out) {            \
         product(m, nv, a, n_operands, panel, out);                                                              \
     }                                                                                                           \
+    static void product_from_##m##_##nv(const real *const *start, const operand *a, int n_operands, const real *w,  \
+                                        real *out) {                                                            \
+        product_from(m, nv, start, a, n_operands, w, out);                                                      \
+    }                                                                                                           \
     static void outer_##m##_##nv(const real *const *a, ptrdiff_t a_offset, ptrdiff_t n, const real *d,          \
                                  ptrdiff_t d_stride, real *out, ptrdiff_t out_stride, const ptrdiff_t *place,   \
                                  const ptrdiff_t *lanes) {                                                      \
@@ -132,6 +146,7 @@ INLINE void outer(const int m, const int nv, const real *const *a, ptrdiff_t a_o
 #define TILE_NAMES(kind, m) {kind##_##m##_1, kind##_##m##_2, kind##_##m##_3, kind##_##m##_4}
 
 typedef void (*product_tile)(const operand *, int, const real *, real *);
+typedef void (*product_from_tile)(const real *const *, const operand *, int, const real *, real *);
 typedef void (*outer_tile)(const real *const *, ptrdiff_t, ptrdiff_t, const real *, ptrdiff_t, real *, ptrdiff_t,
                            const ptrdiff_t *, const ptrdiff_t *);
 
@@ -149,6 +164,7 @@ DEFINE_TILES(4) DEFINE_TILES(5) DEFINE_TILES(6)
 #endif
 /* [m - 1][nv - 1] */
 static const product_tile PRODUCT[TILE_ROWS][4] = TILE_TABLE(product);
+static const product_from_tile PRODUCT_FROM[TILE_ROWS][4] = TILE_TABLE(product_from);
 static const outer_tile OUTER[TILE_ROWS][4] = TILE_TABLE(outer);
 /* [second][m - 1] */
 static const product_tile SPLIT_PRODUCT[2][TILE_ROWS] = {SPLIT_TABLE(0), SPLIT_TABLE(1)};

@@ -76,8 +76,8 @@ class AdditiveAttention(Trainable):
     Notes
     -----
     In all methods queries have shape (N_q, query_size) and keys (N_k, key_size): C-contiguous arrays of the layer's
-    dtype; queries and contexts may be columns of larger ones. `pairs`, a `lstmfast.layers.Pairs`, says which rows are a sequence, and which sequences belong together. A
-    NaN spoils the rows of its own pair alone.
+    dtype; queries, contexts and their gradients may be columns of larger ones. `pairs`, a `lstmfast.layers.Pairs`, says
+    which rows are a sequence, and which sequences belong together. A NaN spoils the rows of its own pair alone.
 
     References
     ----------

@@ -11,6 +11,7 @@ from .direction import Direction
 from .initializers import BLANK
 from .padded import Padding, check_array
 from .parameters import Parameter, check_dtype, check_size
+from .products import product_backward
 
 LANES = _core.lanes(False), _core.lanes(True)
 
@@ -22,6 +23,7 @@ class Tape:
     batch: _core.Batch
     passes: list
     workspace: Workspace
+    x: np.ndarray | None  # whose rows the steps shared
 
 
 class RecurrentLayer:
@@ -250,6 +252,7 @@ class RecurrentLayer:
         x,
         *,
         x_first=None,
+        x_rows=None,
         state=None,
         h_masks=None,
         sequence=True,
@@ -267,6 +270,9 @@ class RecurrentLayer:
             Lengths, longest first.
         x : ndarray of shape (n_steps, F)
             Steps; sequence r starts at row ``x_first[r]`` (default: right after the one before it).
+        x_rows : ndarray of int of shape (n_steps,), optional
+            Where many steps are equal, as tokens are: x are the different ones, and step s is x[x_rows[s]]. What x adds
+            to a step is then computed once for each of its rows. For a cell that `shares_inputs`.
         state : tuple of two ndarrays of shape (n_directions, n, H), optional
             Initial h and c, which is None where the cell has none. Default: zeros.
         h_masks : ndarray of shape (n_directions, n, H), optional
@@ -308,7 +314,9 @@ class RecurrentLayer:
         for d, direction in enumerate(self.directions):
             # What the kernels keep between steps, and for the backward pass.
             c_steps = take(("c_steps", d), n_states * self._padded_units) if cell.second_state else None
-            gates = gated_steps = None
+            gates = gated_steps = x_sums = None
+            if x_rows is not None:
+                x_sums = take(("x_sums", d), len(x) * _core.gates_size(cell, units, float64))
             if training or cell.two_phases:
                 gates = take(("gates", d), slots * _core.gates_size(cell, units, float64))
             if cell.two_phases:
@@ -316,7 +324,8 @@ class RecurrentLayer:
             passes.append(
                 _core.Recurrence(
                     cell, batch, x, direction.packed_forward(), self.input_size, units, float64, keep=training,
-                    x_first=x_first, reverse=direction.reverse, h=h[d], c=None if c is None else c[d],
+                    x_first=x_first, x_rows=x_rows, x_sums=x_sums, reverse=direction.reverse,
+                    h=h[d], c=None if c is None else c[d],
                     h_steps=take_rows(("h_steps", d), slots if training else 2 * n), c_steps=c_steps, gates=gates,
                     gated_steps=gated_steps,
                     y=None if y is None else y[:, d * units : (d + 1) * units],
@@ -325,7 +334,7 @@ class RecurrentLayer:
                 )
             )  # fmt: skip
         _core.forward(passes, n_threads)
-        return y, h, c, Tape(batch, passes, workspace) if training else None
+        return y, h, c, Tape(batch, passes, workspace, None if x_rows is None else x) if training else None
 
     def run_backward(
         self, tape, *, dy=None, dh=None, dc=None, input_gradient=True, state_gradient=False, name="layer", n_threads=1
@@ -333,18 +342,22 @@ class RecurrentLayer:
         """Backward through the pass of a tape; weight gradients are added to `grads`.
 
         dy (n_steps, n_directions * H), dh and dc (n_directions, n, H) are the gradients of what `run` returned, each
-        optional. Returns dx (n_steps, F) or None, dh0 and dc0 (n_directions, n, H) or None; dc0 is None where the cell
-        has no c.
+        optional. Returns dx, of the shape of x, or None, dh0 and dc0 (n_directions, n, H) or None; dc0 is None where
+        the cell has no c.
         """
         batch, workspace, units, cell = tape.batch, tape.workspace, self.hidden_size, self.cell
         n, carried = batch.n_rows, batch.n_rows * self._padded_units
+
+        shared = tape.x is not None
 
         def take(part, *shape):
             return workspace.take((name, part), shape, self.dtype)
 
         def scratch(d, direction):
             arrays = {"weights_h_t": direction.packed_transposed("h")}
-            if input_gradient:
+            if shared:
+                arrays["dx_sums"] = dx_sums[d]
+            elif input_gradient:
                 arrays["weights_x_t"] = direction.packed_transposed("x")
             if cell.reads_c or cell.two_phases:
                 arrays["weights_extra_t"] = direction.packed_transposed("extra")
@@ -354,7 +367,10 @@ class RecurrentLayer:
                 arrays["dh_carry"] = take(("dh_carry", d), carried)
             return arrays
 
-        dx = take("dx", batch.n_steps, self.input_size) if input_gradient else None
+        dx = take("dx", batch.n_steps, self.input_size) if input_gradient and not shared else None
+        if shared:
+            dx_sums = take("dx_sums", len(self.directions), len(tape.x), cell.kernel_gates * units)
+            dx_sums[...] = 0
         dh0 = take("dh0", len(self.directions), n, units) if state_gradient else None
         dc0 = take("dc0", len(self.directions), n, units) if state_gradient and cell.second_state else None
         for d, (direction, recurrence) in enumerate(zip(self.directions, tape.passes, strict=True)):
@@ -366,6 +382,11 @@ class RecurrentLayer:
                 **scratch(d, direction), **{"d" + key: grad for key, grad in direction.grads.items()},
             )  # fmt: skip
         _core.backward(tape.passes, n_threads)
+        if shared:
+            dx = sum(
+                product_backward(direction, tape.x, sums, "kernel", n_threads=n_threads)
+                for direction, sums in zip(self.directions, dx_sums, strict=True)
+            )
         if dc0 is not None and not cell.has_c:  # the GRU's second state is its h
             dh0 += dc0
             dc0 = None
