@@ -166,7 +166,7 @@ cdef extern from "kernels.h" nogil:
         Py_ssize_t (*weight_gradient_tasks)(const recurrent_call *) noexcept nogil
         void (*weight_gradient)(const recurrent_call *, Py_ssize_t, Py_ssize_t) noexcept nogil
         void (*dense_forward)(const dense_call *, Py_ssize_t, Py_ssize_t) noexcept nogil
-        Py_ssize_t (*dense_weight_gradient_tasks)(const dense_call *) noexcept nogil
+        Py_ssize_t (*dense_weight_gradient_task)(const dense_call *, Py_ssize_t, Py_ssize_t) noexcept nogil
         void (*dense_weight_gradient)(const dense_call *, Py_ssize_t, Py_ssize_t) noexcept nogil
         double (*penalised_gradient)(const optimizer_call *, double, double, double *) noexcept nogil
         void (*sgd)(const optimizer_call *) noexcept nogil
@@ -422,7 +422,7 @@ def dense_weight_gradient(x, dy, Py_ssize_t n_inputs, Py_ssize_t n_outputs, bint
     apart."""
     cdef const kernel_table *table = _tables[float64]
     cdef dense_call call
-    cdef Py_ssize_t i, tasks
+    cdef Py_ssize_t i
     cdef int threads
     call.n_rows = len(x)
     call.n_inputs, call.n_outputs = _positive(n_inputs, "n_inputs"), _positive(n_outputs, "n_outputs")
@@ -434,9 +434,9 @@ def dense_weight_gradient(x, dy, Py_ssize_t n_inputs, Py_ssize_t n_outputs, bint
     call.dweight = _rows(dweight, "dweight", float64, n_inputs, n_outputs, True, NULL)
     call.dbias = _flat(dbias, "dbias", float64, n_outputs, True)
     threads = _thread_count(<double>call.n_rows * n_inputs * n_outputs, n_threads)
-    tasks = table.dense_weight_gradient_tasks(&call)
     for i in prange(threads, nogil=True, schedule="static", chunksize=1, num_threads=threads):
-        table.dense_weight_gradient(&call, _share(tasks, i, threads), _share(tasks, i + 1, threads))
+        table.dense_weight_gradient(&call, table.dense_weight_gradient_task(&call, i, threads),
+                                    table.dense_weight_gradient_task(&call, i + 1, threads))
 
 
 def evaluate(str function, x, y, bint float64):

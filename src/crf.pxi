@@ -253,7 +253,7 @@ def crf_scaled(Batch batch not None, const cython.floating[:, ::1] z not None,
     cdef const kernel_table *table = _tables[float64]
     cdef crf_call call
     cdef dense_call outer
-    cdef Py_ssize_t steps = batch.n_steps, rows = batch.n_rows, packed, size, i, j, tasks
+    cdef Py_ssize_t steps = batch.n_steps, rows = batch.n_rows, packed, size, i, j
     cdef int threads = _thread_count(<double>steps * n * n, n_threads)
     cdef cython.floating *memory
     cdef cython.floating *p
@@ -339,11 +339,11 @@ def crf_scaled(Batch batch not None, const cython.floating[:, ::1] z not None,
         outer.n_rows, outer.n_inputs, outer.n_outputs = steps - rows, n, n
         outer.x, outer.x_stride, outer.dy, outer.dy_stride = x + rows * n, n, dy + rows * n, n
         outer.dweight, outer.dbias = sums, sums + n * n
-        tasks = table.dense_weight_gradient_tasks(&outer)
         for i in range(n * (n + 1)):
             sums[i] = 0
         for i in prange(threads, nogil=True, schedule="static", chunksize=1, num_threads=threads):
-            table.dense_weight_gradient(&outer, _share(tasks, i, threads), _share(tasks, i + 1, threads))
+            table.dense_weight_gradient(&outer, table.dense_weight_gradient_task(&outer, i, threads),
+                                        table.dense_weight_gradient_task(&outer, i + 1, threads))
         for i in range(n):
             for j in range(n):
                 dtransitions[i, j] += sums[i * n + j] * e[i * n + j]

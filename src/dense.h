@@ -91,9 +91,14 @@ static void softmax_cross_entropy(const cross_entropy_call *call, ptrdiff_t row_
     }
 }
 
-/* dW = [x, 1]^T dy. A task is one tile of rows of dW (or db) for one panel; it sums over all rows in order. */
-static ptrdiff_t dense_weight_gradient_tasks(const dense_call *call) {
-    return n_panels(call->n_outputs) * (n_tiles(call->n_inputs) + 1);
+/* dW = [x, 1]^T dy. A task is one tile of rows of dW (or db) for one panel; it sums over all rows in order. Tasks go
+ * panel by panel. This is the first task of part `part` of `parts` with about the same work, counted in vectors of dW: the
+ * last panel may have fewer than 4. */
+static ptrdiff_t dense_weight_gradient_task(const dense_call *call, ptrdiff_t part, ptrdiff_t parts) {
+    const ptrdiff_t tasks = n_tiles(call->n_inputs) + 1, last = n_panels(call->n_outputs) - 1;
+    const ptrdiff_t before_last = last * tasks * 4, width = panel_vectors(call->n_outputs, last);
+    const ptrdiff_t work = part * (before_last + tasks * width) / parts;
+    return work < before_last ? work / 4 : last * tasks + (work - before_last) / width;
 }
 
 /* Rows of dy are read by whole vectors. Where that would pass the end of the last row, copies are read instead. */

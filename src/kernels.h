@@ -172,7 +172,7 @@ typedef struct {
     ptrdiff_t (*weight_gradient_tasks)(const recurrent_call *);
     void (*weight_gradient)(const recurrent_call *, ptrdiff_t task_begin, ptrdiff_t task_end);
     void (*dense_forward)(const dense_call *, ptrdiff_t row_begin, ptrdiff_t row_end);
-    ptrdiff_t (*dense_weight_gradient_tasks)(const dense_call *);
+    ptrdiff_t (*dense_weight_gradient_task)(const dense_call *, ptrdiff_t part, ptrdiff_t parts); /* its first */
     void (*dense_weight_gradient)(const dense_call *, ptrdiff_t task_begin, ptrdiff_t task_end);
     double (*penalised_gradient)(const optimizer_call *, double l1, double l2, double *penalty);
     void (*sgd)(const optimizer_call *);
