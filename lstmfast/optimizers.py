@@ -47,31 +47,38 @@ class Optimizer:
         if other.solver == self.solver:
             self.n_steps, self.first[...], self.second[...] = other.n_steps, other.first, other.second
 
-    def penalise(self, network):
+    def penalise(self, network, n_threads=1):
         """Adds the penalty's gradient; returns the norm of the whole gradient and the penalty."""
         squared_norm, penalty = _core.penalised_gradient(
             network.parameters[: network.n_dense], network.gradients, network.n_penalised, self.l1, self.l2,
-            network.float64,
+            network.float64, n_threads,
         )  # fmt: skip
         for table in network.tables:
             squared_norm += float(np.square(table.row_grads, dtype=np.float64).sum())
         return math.sqrt(squared_norm), penalty
 
-    def step(self, network, learning_rate, norm):
-        """Update the parameters with the gradients that `penalise` found to have this norm."""
+    def step(self, network, learning_rate, norm, before=None, n_threads=1):
+        """Update the parameters with the gradients that `penalise` found to have this norm.
+
+        before : ndarray of shape (network.n_dense,), optional
+            Gets the parameters, without the tables', that were there before.
+        """
         clipped = self.clip_norm is not None and norm > self.clip_norm
         self.n_steps += 1
 
-        def update(parameters, gradients, first, second, n_penalised):
+        def update(parameters, gradients, first, second, n_penalised, **options):
             _core.optimizer_step(
                 "adam" if self.solver == "adamw" else self.solver,
                 parameters, gradients, first, second, n_penalised, network.float64,
                 scale=self.clip_norm / norm if clipped else 1.0, learning_rate=learning_rate, step=self.n_steps,
-                **self.options,
+                **self.options, **options,
             )  # fmt: skip
 
         n = network.n_dense
-        update(network.parameters[:n], network.gradients, self.first[:n], self.second[:n], network.n_penalised)
+        update(
+            network.parameters[:n], network.gradients, self.first[:n], self.second[:n], network.n_penalised,
+            before=before, n_threads=n_threads,
+        )  # fmt: skip
         for table in network.tables:
             self._update_rows(network, table, update)
         network.parameters_changed()

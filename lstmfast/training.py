@@ -128,12 +128,6 @@ class Trainer:
                 network.parameters[...] = best_parameters
             network.parameters_changed()
 
-    def _remember(self):
-        """Keep the parameters, now known to have a finite loss; of tables the rows that are about to change."""
-        network = self.network
-        self.sound[...] = network.parameters[: network.n_dense]
-        self.sound_rows = [(table, table.rows, table.arrays["weight"][table.rows]) for table in network.tables]
-
     def _go_back(self):
         self.network.parameters[: self.network.n_dense] = self.sound
         for table, rows, values in self.sound_rows:
@@ -177,10 +171,11 @@ class Trainer:
                 batch.sequences, batch.rows, self.loss, batch.targets, batch.weights, masks=masks, state=batch.state,
                 workspace=self.workspace, n_threads=n_threads,
             )  # fmt: skip
-        norm, penalty = self.optimizer.penalise(network)
+        norm, penalty = self.optimizer.penalise(network, n_threads)
         if np.isfinite(norm + loss + penalty):
-            self._remember()
-            self.optimizer.step(network, self._rate(), norm)
+            # These parameters are now known to have a finite loss: they are kept, of tables the rows about to change.
+            self.sound_rows = [(table, table.rows, table.arrays["weight"][table.rows]) for table in network.tables]
+            self.optimizer.step(network, self._rate(), norm, before=self.sound, n_threads=n_threads)
         return loss, norm, penalty
 
     def _should_stop(self, epoch, stale):

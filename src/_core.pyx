@@ -10,6 +10,7 @@ from cpython.buffer cimport (
 from cpython.mem cimport PyMem_Calloc, PyMem_Free
 from cython.parallel cimport parallel, prange, threadid
 from libc.stdint cimport int64_t
+from libc.string cimport memcpy
 
 import os as _os
 
@@ -154,8 +155,9 @@ cdef extern from "kernels.h" nogil:
         Py_ssize_t (*gates_size)(int, Py_ssize_t) noexcept nogil
         Py_ssize_t (*packed_columns_size)(Py_ssize_t, Py_ssize_t) noexcept nogil
         void (*pack_gates)(int, const void *, const void *, const void *, const void *, const void *, Py_ssize_t,
-                           Py_ssize_t, void *) noexcept nogil
-        void (*pack_gates_transposed)(int, int, const void *, Py_ssize_t, Py_ssize_t, void *) noexcept nogil
+                           Py_ssize_t, void *, Py_ssize_t, Py_ssize_t) noexcept nogil
+        void (*pack_gates_transposed)(int, int, const void *, Py_ssize_t, Py_ssize_t, void *, Py_ssize_t,
+                                      Py_ssize_t) noexcept nogil
         void (*pack_columns)(const void *, Py_ssize_t, Py_ssize_t, const void *, Py_ssize_t, Py_ssize_t,
                              void *) noexcept nogil
         void (*input_sums)(const recurrent_call *, Py_ssize_t, Py_ssize_t) noexcept nogil
@@ -204,7 +206,9 @@ cdef extern from *:
 # A call whose arithmetic is below this many multiply-adds stays on the calling thread: it ends sooner (about 20 us at
 # 100 GFLOP/s) than a sleeping worker wakes up.
 cdef double PARALLEL_WORK = 1e6
-cdef double EXPONENTIAL_WORK = 10  # multiply-adds in an exponential or a tanh
+cdef double EXPONENTIAL_WORK = 10  # multiply-adds in the time of an exponential or a tanh
+cdef double PACKING_WORK = 20  # and in that of packing a weight
+cdef double UPDATE_WORK = 20  # and in that of an optimiser's step of one
 
 cdef const kernel_table *_tables[2]
 

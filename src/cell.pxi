@@ -99,7 +99,7 @@ def gates_size(Cell cell not None, Py_ssize_t n_units, bint float64):
 
 
 def pack_gates(Cell cell not None, kernel, recurrent_kernel, bias, Py_ssize_t n_inputs, Py_ssize_t n_units,
-               bint float64, packed, *, peephole_kernel=None, recurrent_bias=None):
+               bint float64, packed, *, peephole_kernel=None, recurrent_bias=None, Py_ssize_t n_threads=1):
     """Packs kernel (F, G H), recurrent_kernel (H, G H) and bias (G H,) as the forward tile reads them."""
     cdef const kernel_table *table = _tables[float64]
     cdef Py_ssize_t size = packed_gates_size(cell, n_inputs, n_units, float64)
@@ -114,12 +114,13 @@ def pack_gates(Cell cell not None, kernel, recurrent_kernel, bias, Py_ssize_t n_
     if cell.has_recurrent_bias:
         d = _flat(recurrent_bias, "recurrent_bias", float64, n_units, False)
     cdef void *out = _flat(packed, "packed", float64, size, True, True)
-    with nogil:
-        table.pack_gates(cell.code, w, u, b, v, d, n_inputs, n_units, out)
+    cdef Py_ssize_t i, parts = _thread_count(size * PACKING_WORK, n_threads)
+    for i in prange(parts, nogil=True, schedule="static", chunksize=1, num_threads=<int>parts):
+        table.pack_gates(cell.code, w, u, b, v, d, n_inputs, n_units, out, i, parts)
 
 
 def pack_gates_transposed(Cell cell not None, int operand, matrix, Py_ssize_t n_columns, Py_ssize_t n_units,
-                          bint float64, packed):
+                          bint float64, packed, Py_ssize_t n_threads=1):
     """Packs the transpose of the matrix (n_columns, G H) of an operand (0: x, 1: h, 2: c, or h behind a gate), for
     products with gradients of the gates."""
     cdef const kernel_table *table = _tables[float64]
@@ -129,5 +130,6 @@ def pack_gates_transposed(Cell cell not None, int operand, matrix, Py_ssize_t n_
         raise ValueError(f"a cell {cell.name!r} has no operand {operand}")
     cdef void *source = _rows(matrix, "matrix", float64, n_columns, groups * n_units, False, NULL)
     cdef void *out = _flat(packed, "packed", float64, size, True, True)
-    with nogil:
-        table.pack_gates_transposed(cell.code, operand, source, n_columns, n_units, out)
+    cdef Py_ssize_t i, parts = _thread_count(size * PACKING_WORK, n_threads)
+    for i in prange(parts, nogil=True, schedule="static", chunksize=1, num_threads=<int>parts):
+        table.pack_gates_transposed(cell.code, operand, source, n_columns, n_units, out, i, parts)

@@ -151,35 +151,38 @@ INLINE real *pack_rows(const cell_spec *cell, const weight_spec *weights, vector
 }
 
 static void pack_gates(int cell, const void *kernel, const void *recurrent_kernel, const void *bias, const void *extra,
-                       const void *recurrent_bias, ptrdiff_t n_inputs, ptrdiff_t n_units, void *packed) {
+                       const void *recurrent_bias, ptrdiff_t n_inputs, ptrdiff_t n_units, void *packed, ptrdiff_t part,
+                       ptrdiff_t parts) {
     const cell_spec *spec = &CELLS[cell];
-    real *out = packed;
+    const ptrdiff_t blocks = n_blocks(spec, n_units);
     if (!extra) extra = recurrent_kernel;
     for (int phase = 0; phase < n_phases(spec); phase++)
-        for (ptrdiff_t block = 0; block < n_blocks(spec, n_units); block++) {
+        for (ptrdiff_t block = part * blocks / parts; block < (part + 1) * blocks / parts; block++) {
+            real *out = (real *)packed + phase_offset(spec, phase, n_inputs, n_units) +
+                        block * panel_size(spec, phase, n_inputs, n_units);
             ptrdiff_t width = gate_width(spec, n_units, block), row_width;
-            vector_range all = phase_range(spec, phase), part;
+            vector_range all = phase_range(spec, phase), fed;
             if (spec->unit_vectors > 1) all.count = panel_width(spec, phase, n_units, block);
             row_width = panel_width(spec, phase, n_units, block) * VL;
             memset(out, 0, (size_t)row_width * sizeof(real));
             pack_row(spec, &spec->bias, overlap(all, (vector_range){0, 4}), bias, n_units, block, width, out);
-            part = overlap(all, spec->recurrent_bias.range);
-            if (recurrent_bias && part.count)
-                pack_row(spec, &spec->recurrent_bias, part, recurrent_bias, n_units, block, width,
-                         out + (part.first - all.first) * width);
+            fed = overlap(all, spec->recurrent_bias.range);
+            if (recurrent_bias && fed.count)
+                pack_row(spec, &spec->recurrent_bias, fed, recurrent_bias, n_units, block, width,
+                         out + (fed.first - all.first) * width);
             out += row_width;
             const weight_spec *weights[3] = {&spec->x, &spec->h, &spec->extra};
             const real *matrix[3] = {kernel, recurrent_kernel, extra};
             for (int i = 0; i < 3; i++) {
-                part = overlap(all, weights[i]->range);
-                ptrdiff_t part_width = part.count == all.count ? row_width : part.count * VL;
-                if (part.count == all.count && part.count * width < row_width) { /* narrow: zeros behind */
+                fed = overlap(all, weights[i]->range);
+                ptrdiff_t fed_width = fed.count == all.count ? row_width : fed.count * VL;
+                if (fed.count == all.count && fed.count * width < row_width) { /* narrow: zeros behind */
                     ptrdiff_t n = (i == 0 ? n_inputs : n_units) * row_width;
                     memset(out, 0, (size_t)n * sizeof(real));
                 }
-                if (part.count)
-                    out = pack_rows(spec, weights[i], part, matrix[i], i == 0 ? n_inputs : n_units, n_units, block, width,
-                                    part_width, out);
+                if (fed.count)
+                    out = pack_rows(spec, weights[i], fed, matrix[i], i == 0 ? n_inputs : n_units, n_units, block, width,
+                                    fed_width, out);
             }
         }
 }
@@ -196,15 +199,16 @@ static ptrdiff_t packed_gates_transposed_size(int cell, int operand, ptrdiff_t n
     return packed_columns_size(transposed_rows(&CELLS[cell], operand, n_units), n_columns);
 }
 static void pack_gates_transposed(int cell, int operand, const void *matrix, ptrdiff_t n_columns, ptrdiff_t n_units,
-                                  void *packed) {
+                                  void *packed, ptrdiff_t part, ptrdiff_t parts) {
     const cell_spec *spec = &CELLS[cell];
     const weight_spec *weights = operand_weights(spec, operand);
     ptrdiff_t n_rows = transposed_rows(spec, operand, n_units), count = weights->range.count;
     const real *source = matrix;
-    real *out = packed;
-    for (ptrdiff_t panel = 0; panel < n_panels(n_columns); panel++) {
+    const ptrdiff_t panels = n_panels(n_columns);
+    for (ptrdiff_t panel = part * panels / parts; panel < (part + 1) * panels / parts; panel++) {
         ptrdiff_t first = panel * 4 * VL, width = panel_vectors(n_columns, panel) * VL;
         ptrdiff_t n = min_size(width, n_columns - first);
+        real *out = (real *)packed + panel_offset(n_rows, panel);
         memset(out, 0, (size_t)(width * (1 + n_rows)) * sizeof(real));
         /* Squares of VL by VL: the lines that one reads and writes stay in L1 until it is done. */
         for (ptrdiff_t square = 0; square < n; square += VL)
@@ -217,7 +221,6 @@ static void pack_gates_transposed(int cell, int operand, const void *matrix, ptr
                         for (ptrdiff_t lane = 0; lane < VL && unit + lane < n_units; lane++) to[lane * width] = row[lane];
                     }
                 }
-        out += width * (1 + n_rows);
     }
 }
 #endif

@@ -158,10 +158,11 @@ typedef struct {
     ptrdiff_t (*gates_size)(int cell, ptrdiff_t n_units); /* of one slot */
     /* extra: the peephole kernel or NULL; recurrent_bias or NULL */
     void (*pack_gates)(int cell, const void *kernel, const void *recurrent_kernel, const void *bias, const void *extra,
-                       const void *recurrent_bias, ptrdiff_t n_inputs, ptrdiff_t n_units, void *packed);
+                       const void *recurrent_bias, ptrdiff_t n_inputs, ptrdiff_t n_units, void *packed, ptrdiff_t part,
+                       ptrdiff_t parts);
     /* operand: 0 x, 1 h, 2 the third one */
     void (*pack_gates_transposed)(int cell, int operand, const void *matrix, ptrdiff_t n_columns, ptrdiff_t n_units,
-                                  void *packed);
+                                  void *packed, ptrdiff_t part, ptrdiff_t parts);
     void (*pack_columns)(const void *matrix, ptrdiff_t row_stride, ptrdiff_t column_stride, const void *bias,
                          ptrdiff_t n_inputs, ptrdiff_t n_outputs, void *packed);
     void (*input_sums)(const recurrent_call *, ptrdiff_t part, ptrdiff_t parts); /* with x_rows, before the forward pass */

@@ -997,3 +997,17 @@ def test_the_seed_says_which_weights(kind):
     assert np.array_equal(first.kernel, same.kernel)
     assert np.array_equal(first.recurrent_kernel, same.recurrent_kernel)
     assert not np.array_equal(first.kernel, other.kernel)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_packing_on_any_number_of_threads(kind):
+    direction = recurrent_layer(kind, 60, 128, random_state=0).directions[0]  # enough for threads
+
+    def packed(n_threads):
+        direction.forget_packed()
+        arrays = [direction.packed_forward(n_threads)]
+        operands = ["x", "h"] + ["extra"] * (direction.cell.reads_c or direction.cell.two_phases)
+        return arrays + [direction.packed_transposed(operand, n_threads) for operand in operands]
+
+    for one, three in zip(packed(1), packed(3), strict=True):
+        np.testing.assert_array_equal(three, one)

@@ -398,6 +398,38 @@ def test_adaptive_keeps_its_rate_while_training_improves():
     assert estimator.stop_reason_ == "max_iter"
 
 
+# ---- threads --------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_same_bits_on_any_number_of_threads(solver, dtype):
+    n, n_penalised, results = 60_001, 40_000, []  # enough for threads, in pieces that end anywhere
+    for n_threads in (1, 2, 3):
+        parameters = Parameters(n, n_penalised, dtype)
+        optimizer = Optimizer(parameters, **ARGUMENTS | {"solver": solver, "alpha": 0.1, "l1_ratio": 0.5})
+        sums = []
+        for gradient in gradients_of_steps(n, dtype, 3):
+            parameters.gradients[...] = gradient
+            sums.append(optimizer.penalise(parameters, n_threads))
+            before, expected = np.empty(n, dtype), parameters.parameters.copy()
+            optimizer.step(parameters, 0.01, sums[-1][0], before=before, n_threads=n_threads)
+            np.testing.assert_array_equal(before, expected)
+        results.append((sums, parameters.parameters, optimizer.first, optimizer.second))
+    for other in results[1:]:
+        assert other[0] == results[0][0]
+        for array, expected in zip(other[1:], results[0][1:], strict=True):
+            np.testing.assert_array_equal(array, expected)
+
+
+def test_norm_and_penalty_of_many_parameters():
+    parameters = Parameters(60_001, 40_000, "float64")
+    parameters.gradients[...] = gradients_of_steps(60_001, "float64", 1)[0]
+    weights, gradient = parameters.parameters[:40_000], parameters.gradients.copy()
+    gradient[:40_000] += 0.05 * np.sign(weights) + 0.05 * weights
+    norm, penalty = Optimizer(parameters, **ARGUMENTS | {"alpha": 0.1, "l1_ratio": 0.5}).penalise(parameters)
+    assert norm == pytest.approx(np.linalg.norm(gradient), rel=1e-12)
+    assert penalty == pytest.approx(0.05 * np.abs(weights).sum() + 0.025 * (weights**2).sum(), rel=1e-12)
+
+
 def test_the_rate_is_what_the_steps_use():
     """One batch of plain gradient descent with a learning rate of 1e-3 / sqrt(step + 1), step by step."""
     rng = np.random.default_rng(0)

@@ -89,18 +89,21 @@ class Direction(Trainable):
     def float64(self):
         return self.dtype == np.float64
 
-    def packed_forward(self):
+    def packed_forward(self, n_threads=1):
         """Weights as the forward tile reads them."""
         if "forward" not in self.packed:
             sizes = self.input_size, self.hidden_size, self.float64
             packed = aligned_empty((_core.packed_gates_size(self.cell, *sizes),), self.dtype)
             arrays = dict(self.arrays)
             arrays.pop("peephole", None)  # it is not part of a product
-            _core.pack_gates(self.cell, n_inputs=sizes[0], n_units=sizes[1], float64=sizes[2], packed=packed, **arrays)
+            _core.pack_gates(
+                self.cell, n_inputs=sizes[0], n_units=sizes[1], float64=sizes[2], packed=packed, n_threads=n_threads,
+                **arrays,
+            )  # fmt: skip
             self.packed["forward"] = packed
         return self.packed["forward"]
 
-    def packed_transposed(self, operand):
+    def packed_transposed(self, operand, n_threads=1):
         """The transpose of an operand's weights as the backward tile reads them: "x", "h", or "extra" for what else
         the cell's products read."""
         if operand not in self.packed:
@@ -111,7 +114,7 @@ class Direction(Trainable):
             size = _core.packed_gates_transposed_size(self.cell, number, self.hidden_size, len(matrix), self.float64)
             packed = aligned_empty((size,), self.dtype)
             _core.pack_gates_transposed(
-                self.cell, number, matrix, len(matrix), self.hidden_size, self.float64, packed
+                self.cell, number, matrix, len(matrix), self.hidden_size, self.float64, packed, n_threads
             )  # fmt: skip
             self.packed[operand] = packed
         return self.packed[operand]

@@ -323,7 +323,7 @@ class RecurrentLayer:
                 gated_steps = take_rows(("gated_steps", d), slots)
             passes.append(
                 _core.Recurrence(
-                    cell, batch, x, direction.packed_forward(), self.input_size, units, float64, keep=training,
+                    cell, batch, x, direction.packed_forward(n_threads), self.input_size, units, float64, keep=training,
                     x_first=x_first, x_rows=x_rows, x_sums=x_sums, reverse=direction.reverse,
                     h=h[d], c=None if c is None else c[d],
                     h_steps=take_rows(("h_steps", d), slots if training else 2 * n), c_steps=c_steps, gates=gates,
@@ -354,13 +354,13 @@ class RecurrentLayer:
             return workspace.take((name, part), shape, self.dtype)
 
         def scratch(d, direction):
-            arrays = {"weights_h_t": direction.packed_transposed("h")}
+            arrays = {"weights_h_t": direction.packed_transposed("h", n_threads)}
             if shared:
                 arrays["dx_sums"] = dx_sums[d]
             elif input_gradient:
-                arrays["weights_x_t"] = direction.packed_transposed("x")
+                arrays["weights_x_t"] = direction.packed_transposed("x", n_threads)
             if cell.reads_c or cell.two_phases:
-                arrays["weights_extra_t"] = direction.packed_transposed("extra")
+                arrays["weights_extra_t"] = direction.packed_transposed("extra", n_threads)
             if cell.second_state:
                 arrays["dc_carry"] = take(("dc_carry", d), carried)
             if cell.two_phases:
