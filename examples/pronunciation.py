@@ -35,6 +35,7 @@ SETTINGS = {
     "hidden_layer_sizes": (256,), "level": ("char", "token"), "bidirectional": True, "embedding_dim": 32,
     "batch_size": 64, "max_iter": 12, "learning_rate": "cosine", "learning_rate_init": 5e-3, "alpha": 0.0,
 }  # fmt: skip
+BEAM_WIDTH = 4
 
 
 def load():
@@ -125,8 +126,12 @@ def main():
     started = time.perf_counter()
     model.fit(*train)
     print(f"Trained in {time.perf_counter() - started:.0f} s.")
-    predicted = model.predict(words)
-    for name, found in {"LSTM": predicted, "letter table": LetterTable().fit(*train).predict(words)}.items():
+    predicted = model.predict(words, beam_width=BEAM_WIDTH)
+    answers = {
+        f"LSTM, beam of {BEAM_WIDTH}": predicted, "LSTM, greedy": model.predict(words),
+        "letter table": LetterTable().fit(*train).predict(words),
+    }  # fmt: skip
+    for name, found in answers.items():
         print(f"{name}: " + ", ".join(f"{share:.2%} of {what}" for what, share in error_rates(found, right).items()))
     for word, phonemes in list(zip(words, predicted, strict=True))[:8]:
         print(f"  {word}: {' '.join(phonemes)}")
