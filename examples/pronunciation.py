@@ -126,9 +126,9 @@ def main():
     started = time.perf_counter()
     model.fit(*train)
     print(f"Trained in {time.perf_counter() - started:.0f} s.")
-    predicted = model.predict(words, beam_width=BEAM_WIDTH)
+    predicted = model.predict(words)
     answers = {
-        f"LSTM, beam of {BEAM_WIDTH}": predicted, "LSTM, greedy": model.predict(words),
+        "LSTM": predicted, f"LSTM, beam of {BEAM_WIDTH}": model.predict(words, beam_width=BEAM_WIDTH),
         "letter table": LetterTable().fit(*train).predict(words),
     }  # fmt: skip
     for name, found in answers.items():
