@@ -26,6 +26,7 @@ class Cell:
     second_state: bool
     reads_c: bool
     two_phases: bool
+    shares_inputs: bool
     has_peephole: bool
     has_peephole_kernel: bool
     has_recurrent_bias: bool
@@ -56,9 +57,17 @@ def pack_gates(
     *,
     peephole_kernel: _Real | None = None,
     recurrent_bias: _Real | None = None,
+    n_threads: int = 1,
 ) -> None: ...
 def pack_gates_transposed(
-    cell: Cell, operand: int, matrix: _Real, n_columns: int, n_units: int, float64: bool, packed: _Real
+    cell: Cell,
+    operand: int,
+    matrix: _Real,
+    n_columns: int,
+    n_units: int,
+    float64: bool,
+    packed: _Real,
+    n_threads: int = 1,
 ) -> None: ...
 def pack_columns(
     weight: _Real, bias: _Real | None, n_inputs: int, n_outputs: int, transpose: bool, float64: bool, packed: _Real
@@ -92,6 +101,8 @@ class Recurrence:
         peephole: _Real | None = None,
         keep: bool = False,
         x_first: NDArray[np.int64] | None = None,
+        x_rows: NDArray[np.int64] | None = None,
+        x_sums: _Real | None = None,
         y: _Real | None = None,
         h0: _Real | None = None,
         c0: _Real | None = None,
@@ -117,6 +128,7 @@ class Recurrence:
         weights_x_t: _Real | None = None,
         dx: _Real | None = None,
         dx_accumulate: bool = False,
+        dx_sums: _Real | None = None,
         dh0: _Real | None = None,
         dc0: _Real | None = None,
     ) -> None: ...
@@ -128,7 +140,7 @@ def dense_forward(
 ) -> None: ...
 def dense_weight_gradient(
     x: _Real,
-    dy_padded: _Real,
+    dy: _Real,
     n_inputs: int,
     n_outputs: int,
     float64: bool,
@@ -140,6 +152,7 @@ def pool_mean(batch: Batch, y: _Real, out: _Real) -> None: ...
 def pool_mean_backward(batch: Batch, dout: _Real, dy: _Real) -> None: ...
 def pool_max(batch: Batch, y: _Real, out: _Real, at: NDArray[np.int64]) -> None: ...
 def pool_max_backward(batch: Batch, dout: _Real, at: NDArray[np.int64], dy: _Real) -> None: ...
+def sum_groups(order: NDArray[np.int64], starts: NDArray[np.int64], values: _Real, sums: _Real) -> None: ...
 def crf_scaled(
     batch: Batch,
     z: _Real,
@@ -192,7 +205,7 @@ def crf_decode(
     n_threads: int = 1,
 ) -> None: ...
 def penalised_gradient(
-    parameters: _Real, gradients: _Real, n_penalised: int, l1: float, l2: float, float64: bool
+    parameters: _Real, gradients: _Real, n_penalised: int, l1: float, l2: float, float64: bool, n_threads: int = 1
 ) -> tuple[float, float]: ...
 def optimizer_step(
     solver: str,
@@ -212,6 +225,8 @@ def optimizer_step(
     epsilon: float = 0.0,
     decay: float = 0.0,
     step: int = 1,
+    before: _Real | None = None,
+    n_threads: int = 1,
 ) -> None: ...
 def softmax_cross_entropy(
     z: _Real,

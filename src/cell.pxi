@@ -40,6 +40,8 @@ cdef class Cell:
         Whether the kernels keep one: c, or the GRU's h as no dropout mask changed it.
     reads_c, two_phases : bool
         Whether products read c_prev; whether they read a gate times h_prev.
+    shares_inputs : bool
+        Whether steps may be rows of a few x.
     kernel_gates, recurrent_gates, bias_gates : int
         Columns of the parameters, in multiples of the units.
     """
