@@ -32,7 +32,7 @@ def penalised_gradient(parameters, gradients, Py_ssize_t n_penalised, double l1,
         raise ValueError(f"n_penalised must be in [0, {call.n}], got {n_penalised}")
     call.parameters = _flat(parameters, "parameters", float64, call.n, False)
     call.gradients = _flat(gradients, "gradients", float64, call.n, True)
-    call.first = call.second = NULL
+    call.first = call.second = call.gradients  # not read
     n_pieces = (call.n + SUM_PIECE - 1) // SUM_PIECE
     sums = <double *>PyMem_Calloc(2 * n_pieces, sizeof(double))
     if sums == NULL:
