@@ -5,7 +5,7 @@ import itertools
 
 import numpy as np
 
-from .sequences import Sequences
+from .sequences import Sequences, offsets_of
 from .tokens import UNKNOWN_MARK, check_choice, check_counting, check_ids, most_frequent, tokenise
 
 UNKNOWN, END = 0, 1  # ids: a token that is not in the vocabulary, the end (and the beginning) of a sequence
@@ -209,7 +209,7 @@ class Vocabulary:
 def framed(ids, end=True):
     """Sequences of arrays of ids, with `END` before each and, if asked, after it."""
     lengths = np.array([len(entry) for entry in ids], np.int64) + 1 + end
-    offsets = np.concatenate(([0], np.cumsum(lengths)))
+    offsets = offsets_of(lengths)
     steps = np.full(offsets[-1], END, np.int64)
     inside = np.ones(len(steps), bool)
     inside[offsets[:-1]] = False

@@ -58,19 +58,6 @@ static const cell_spec CELLS[N_CELLS] = {
     [CELL_RNN] = {4, 4, 4, 0, EXTRA_NONE, {{0, 4}, 1, {0}}, {{0, 4}, 1, {0}}, NO_WEIGHTS, {{0, 4}, 1, {0}}, NO_WEIGHTS},
 };
 
-INLINE int is_plain(const cell_spec *cell);
-static cell_traits traits(int cell) {
-    const cell_spec *spec = &CELLS[cell];
-    return (cell_traits){.has_c = spec->has_c,
-                         .reads_c = spec->extra_is == EXTRA_C,
-                         .two_phases = spec->second_phase < spec->vectors,
-                         .shares_inputs = is_plain(spec),
-                         .kernel_groups = spec->x.n_groups,
-                         .recurrent_groups = spec->h.n_groups,
-                         .bias_groups = spec->bias.n_groups,
-                         .recurrent_bias_groups = spec->recurrent_bias.n_groups};
-}
-
 INLINE ptrdiff_t block_units(const cell_spec *cell) { return cell->unit_vectors * VL; }
 INLINE ptrdiff_t n_blocks(const cell_spec *cell, ptrdiff_t n_units) { return ceil_div(n_units, block_units(cell)); }
 INLINE int n_phases(const cell_spec *cell) { return cell->second_phase < cell->vectors ? 2 : 1; }
@@ -87,6 +74,18 @@ INLINE vector_range overlap(vector_range a, vector_range b) {
 INLINE int is_plain(const cell_spec *cell) {
     return n_phases(cell) == 1 && cell->x.range.count == cell->vectors && cell->h.range.count == cell->vectors;
 }
+static cell_traits traits(int cell) {
+    const cell_spec *spec = &CELLS[cell];
+    return (cell_traits){.has_c = spec->has_c,
+                         .reads_c = spec->extra_is == EXTRA_C,
+                         .two_phases = spec->second_phase < spec->vectors,
+                         .shares_inputs = is_plain(spec),
+                         .kernel_groups = spec->x.n_groups,
+                         .recurrent_groups = spec->h.n_groups,
+                         .bias_groups = spec->bias.n_groups,
+                         .recurrent_bias_groups = spec->recurrent_bias.n_groups};
+}
+
 /* The vectors of units of a block. */
 INLINE int unit_vectors(const cell_spec *cell, ptrdiff_t n_units, ptrdiff_t block) {
     return (int)min_size(cell->unit_vectors, ceil_div(n_units - block * block_units(cell), VL));
