@@ -30,7 +30,7 @@ def __getattr__(name):
         value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
         globals()[name] = value
         return value
-    if name in ("interop", "layers", "runtime"):
+    if name in ("display", "interop", "layers", "runtime"):
         return importlib.import_module(f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
