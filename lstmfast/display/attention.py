@@ -4,7 +4,7 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from ..tokens import tokenise
-from .drawing import BLUE, SEQUENTIAL, TokenText, axes_for, colour_scale, plain, whole_steps
+from .drawing import BLUE, NO_VALUE, SEQUENTIAL, TokenText, axes_for, colour_scale, plain, whole_steps
 from .inputs import at_last_step, checked_tokens, chosen, count, last_step, take, tokens_at, tokens_of
 
 
@@ -178,6 +178,7 @@ class AttentionDisplay:
         self.axes_[0].set(xlabel="Step")
         self.axes_[0].set_yticks(range(len(self.labels)), self.labels)
         whole_steps(self.axes_[0].xaxis)
+        self.axes_[0].set_facecolor(NO_VALUE)
         plain(self.axes_[0])
         self._colorbar(self.images_[0])
 

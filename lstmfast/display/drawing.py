@@ -4,7 +4,7 @@ import numpy as np
 
 # Okabe & Ito, "Color universal design", 2008.
 PALETTE = BLUE, VERMILION, *_ = "#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7"
-BLACK, GREY = "#222222", "#999999"
+BLACK, GREY, NO_VALUE = "#222222", "#999999", "#E0E0E0"
 SEQUENTIAL, DIVERGING = "Blues", "RdBu_r"
 
 _CHARACTER_WIDTH = 0.602  # of DejaVu Sans Mono, in units of the font size
@@ -82,7 +82,7 @@ class TokenText:
             self.first_lines.append(line)
             column, places = 0, []
             # Characters stand side by side, words have a space around them.
-            margin = 1 if max(map(len, sequence), default=1) > 1 else 0.4
+            margin = 1 if max(map(len, sequence), default=1) > 1 else 0.6
             for token in map(self._visible, sequence):
                 if column and column + len(token) + margin > line_length:
                     line, column = line + 1, 0
@@ -116,7 +116,7 @@ class TokenText:
             patches.append([])
             texts.append([])
             for (line, column, token), colour in zip(places, colours.to_rgba(numbers), strict=True):
-                margin = 0.9 if len(token) > 1 else 0.36
+                margin = 0.9 if len(token) > 1 else 0.56
                 corner = column, line - 0.42
                 patch = Rectangle(
                     corner, len(token) + margin, 0.84, facecolor=colour, edgecolor="#DDDDDD", linewidth=0.4

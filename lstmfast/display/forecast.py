@@ -23,7 +23,7 @@ class ForecastDisplay:
     coverage : float, default=None
         That the interval was made for.
     names : list of str, default=None
-        Of the series. None: their numbers.
+        Of the series. None: their own, or their numbers.
     note : str, default=None
         Why there is no interval.
 
@@ -66,7 +66,10 @@ class ForecastDisplay:
             if len(true) > len(future):
                 raise ValueError(f"y_true has {len(true)} steps, more than the {len(future)} of the forecast")
         self.coverage, self.note = coverage, note
-        self.names = [f"series {i}" for i in range(len(history))] if names is None else list(names)
+        if names is None:
+            numbers = range(len(history)) if len(history) > 1 else [None]
+            names = map(_name, history, numbers)
+        self.names = list(names)
 
     @classmethod
     def from_estimator(
@@ -122,7 +125,7 @@ class ForecastDisplay:
         if n_history is None:
             n_history = max(3 * len(ahead[0]), estimator.window)
         past = [series[-n_history:] for series in past]
-        names = [getattr(series, "name", None) or f"series {i}" for i, series in zip(indices, past, strict=True)]
+        names = [_name(series, i) for i, series in zip(indices, past, strict=True)] if several else None
         display = cls(past, ahead, lower, upper, y_true=true, coverage=coverage, names=names, note=note)
         return display.plot(ax, **kwargs)
 
@@ -183,6 +186,10 @@ class ForecastDisplay:
 def _training_tail(estimator):
     """The end of each training series, as it was given."""
     return estimator.training_tail_
+
+
+def _name(series, number):
+    return str(getattr(series, "name", None) or ("Value" if number is None else f"series {number}"))
 
 
 def _variables(series):

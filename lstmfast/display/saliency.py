@@ -35,12 +35,12 @@ class SaliencyDisplay:
     Attributes
     ----------
     axes_ : ndarray of matplotlib Axes
-        Of the heat maps, or of the text.
+        Of the text; of numbers one for each sequence, which holds the two below.
     ax_ : matplotlib Axes
         The first of them.
     figure_ : matplotlib Figure
-    value_axes_ : list of Axes
-        Above the heat maps.
+    heat_axes_, value_axes_ : lists of Axes
+        For each sequence of numbers its heat map, and its values above.
     images_ : list of AxesImage
         The heat maps, features by steps.
     lines_ : list of lists of Line2D
@@ -148,7 +148,7 @@ class SaliencyDisplay:
         """
         most = max(np.abs(a).max(initial=0) for a in self.attributions)
         colours = colour_scale(DIVERGING, -(most or 1), most or 1)
-        self.value_axes_, self.images_, self.lines_, self.patches_ = [], [], [], []
+        self.heat_axes_, self.value_axes_, self.images_, self.lines_, self.patches_ = [], [], [], [], []
         if self.tokens is not None:
             text = TokenText(self.tokens, self.labels if len(self.labels) > 1 else [""])
             self.axes_ = axes_for(1, ax, size=(8, 1 + 0.3 * text.n_lines))
@@ -163,25 +163,37 @@ class SaliencyDisplay:
 
     def _plot_numbers(self, ax, colours):
         n_features = len(self.feature_names)
-        heights = _VALUE_HEIGHT, float(np.clip(0.22 * n_features, 0.5, 5.0))
-        self.axes_ = axes_for(len(self.attributions), ax, size=(8, sum(heights) + 1.0))
+        heat_height = float(np.clip(0.22 * n_features, 0.5, 5.0))
+        self.axes_ = axes_for(len(self.attributions), ax, size=(8, heat_height + _VALUE_HEIGHT + 1.0))
         total = sum(np.abs(attributions).sum(axis=0) for attributions in self.attributions)
         named = dict(zip(np.argsort(-total, kind="stable")[: len(PALETTE)].tolist(), PALETTE, strict=False))
-        for i, axes in enumerate(self.axes_):
-            heat = self.attributions[i].T
-            self.images_.append(axes.imshow(heat, aspect="auto", interpolation="nearest"))
-            self.images_[-1].set(cmap=colours.cmap, norm=colours.norm)
-            axes.set(xlabel="Step")
-            whole_steps(axes.xaxis)
-            plain(axes)
-            if n_features <= _MOST_NAMES:
-                axes.set_yticks(range(n_features), self.feature_names, size="small")
-            else:
-                axes.set(ylabel="Feature")
-            above = axes.inset_axes([0, 1 + 0.12 / heights[1], 1, heights[0] / heights[1]], sharex=axes)
-            above.set(ylabel="Value", title=self.labels[i] if len(self.labels) > 1 else "")
+        share = heat_height / (heat_height + _VALUE_HEIGHT)  # of the height below the gap
+        for axes, attributions, values, label in zip(
+            self.axes_, self.attributions, self.values, self.labels, strict=True
+        ):
+            axes.set_axis_off()
+            heat = axes.inset_axes([0, 0, 1, share - 0.02])
+            above = axes.inset_axes([0, share + 0.02, 1, 0.98 - share], sharex=heat)
+            self.heat_axes_.append(heat)
             self.value_axes_.append(above)
-            self.lines_.append(self._plot_values(above, self.values[i], named))
+            self.images_.append(self._plot_heat(heat, attributions, colours))
+            self.lines_.append(self._plot_values(above, values, named))
+            above.set(ylabel="Value", title=label if len(self.labels) > 1 else "")
+
+    def _plot_heat(self, ax, attributions, colours):
+        image = ax.imshow(
+            attributions.T, aspect="auto", interpolation="nearest", cmap=colours.cmap, norm=colours.norm
+        )  # fmt: skip
+        ax.set(xlabel="Step")
+        whole_steps(ax.xaxis)
+        plain(ax)
+        if len(self.feature_names) == 1:
+            ax.set_yticks([])
+        elif len(self.feature_names) <= _MOST_NAMES:
+            ax.set_yticks(range(len(self.feature_names)), self.feature_names, size="small")
+        else:
+            ax.set(ylabel="Feature")
+        return image
 
     def _plot_values(self, ax, values, named):
         """A line a feature: the named ones, those that matter most, in their colours, the others grey."""
