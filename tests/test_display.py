@@ -371,7 +371,7 @@ def test_saliency_of_tokens():
 
 
 def test_tokens_fill_lines_and_begin_new_ones():
-    tokens = [list("ab" * 30), ["word\n", "$x$"]]
+    tokens = [list("ab" * 30), ["word\n", r"$\frac$"]]
     display = SaliencyDisplay([np.zeros(60), np.zeros(2)], tokens=tokens).plot()
     corners = np.array([patch.get_xy() for patch in display.patches_[0]])
     ends = corners[:, 0] + [patch.get_width() for patch in display.patches_[0]]
@@ -381,7 +381,7 @@ def test_tokens_fill_lines_and_begin_new_ones():
     same_line = lines[1:] == lines[:-1]
     assert (corners[1:, 0] >= ends[:-1])[same_line].all()  # no patch covers its neighbour
     assert display.patches_[1][0].get_xy()[1] == pytest.approx(2 - 0.42)
-    assert [text.get_text() for text in display.ax_.texts[60:]] == ["word\\n", "$x$"]
+    assert [text.get_text() for text in display.ax_.texts[60:]] == ["word\\n", r"$\frac$"]
 
 
 def test_saliency_errors():
