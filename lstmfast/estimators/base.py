@@ -20,6 +20,7 @@ from ..network import POOLINGS, Network
 from ..optimizers import SCHEDULES, SOLVERS, Optimizer
 from ..sequences import as_numbers, check_finite
 from ..training import History, Options, Trainer
+from .explaining import Explaining
 from .saving import save
 
 _OPTIMIZER_ARGUMENTS = (
@@ -39,7 +40,7 @@ _SHARE = Interval(Real, 0, 1, closed="left")
 COUNT = Interval(Integral, 1, None, closed="left")
 
 
-class RecurrentEstimator(BaseEstimator):
+class RecurrentEstimator(Explaining, BaseEstimator):
     """Base of the estimators: their shared arguments, and the way from prepared data to a fitted network.
 
     A subclass says
