@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .encoder_decoder import SequencePairs
 from .layers.traces import gate_traces, state_traces
 from .sequences import Sequences, offsets_of
 
@@ -63,24 +64,57 @@ def on_vectors(network, **changes):
     return copy
 
 
-def linear_score(network, coefficients, n_threads=1):
+def linear_score(network, coefficients, threads):
     """Score: the sum of coefficient times output, of a network that `on_vectors` made.
 
     coefficients : ndarray of shape (n_outputs,), or of a network without pooling (T, n_outputs)
+    threads : ThreadChoice
     """
 
     def repeated(m):
         return np.tile(np.atleast_2d(coefficients), (m, 1))
 
     def values(points):
-        outputs = network.outputs(equally_long(points), n_threads=n_threads)
+        outputs = network.outputs(equally_long(points), n_threads=threads.current)
         return (outputs * repeated(len(points))).reshape(len(points), -1).sum(axis=1)
 
     def gradients(points):
-        sequences = equally_long(points)
-        return network.input_gradient(sequences, repeated(len(points)), n_threads).reshape(points.shape)
+        with threads.measure(points.size) as n_threads:
+            gradient = network.input_gradient(equally_long(points), repeated(len(points)), n_threads)
+        return gradient.reshape(points.shape)
 
     return Score(values, gradients, coefficients.size)
+
+
+def on_source_vectors(network):
+    """An EncoderDecoder in float64 with the same weights, whose encoder reads what its embedding makes of tokens."""
+    copy = network.copy("float64")
+    copy.encoder.embedding = None
+    return copy
+
+
+def translation_score(network, source_length, target, threads):
+    """Score: log-probability of a target, of a network that `on_source_vectors` made.
+
+    source_length : int
+    target : ndarray of int of shape (T, 1), with its ends
+    threads : ThreadChoice
+    """
+
+    def pairs(points):
+        m = len(points)
+        return SequencePairs(equally_long(points), Sequences(np.tile(target, (m, 1)), offsets_of([len(target)] * m)))
+
+    def values(points):
+        return np.array([steps.sum() for steps in network.log_likelihoods(pairs(points), threads.current)])
+
+    def gradients(points):
+        with threads.measure(points.size) as n_threads:
+            return network.source_gradient(pairs(points), n_threads).reshape(points.shape)
+
+    # 6 values a unit and step are kept for the way back.
+    row_size = 6 * (source_length * network.encoder.n_units + len(target) * network.decoder.n_units)
+    return Score(values, gradients, row_size)
 
 
 def equally_long(points):

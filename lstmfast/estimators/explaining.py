@@ -13,6 +13,7 @@ from .. import _core
 from ..config import effective_n_threads
 from ..explanations import TRACES, integrated_gradients, linear_score, occlusion, on_vectors, traces
 from ..sequences import as_numbers, check_finite, is_list
+from ..thread_choice import ThreadChoice
 from ..workspace import Workspace
 
 _CONSTRAINTS = {
@@ -168,8 +169,9 @@ class Explaining:
     def _explained_scores(self, sequences, target):
         """Yields for each sequence the Score that is explained."""
         network = on_vectors(self._network, **self._explained_config)
+        threads = ThreadChoice(effective_n_threads(self.n_jobs))
         for coefficients in self._coefficients(sequences, target):
-            yield linear_score(network, coefficients, effective_n_threads(self.n_jobs))
+            yield linear_score(network, coefficients, threads)
 
     def _shaped_like(self, X, sequences, results):
         """What was found for each sequence, an array (T_i, F), or (T_i, 1) for tokens, as X is shaped."""
