@@ -12,7 +12,7 @@ from .layers import AdditiveAttention, Pairs
 from .layers.attention import AttentionTape, Projected
 from .layers.initializers import BLANK
 from .layers.parameters import check_dtype
-from .losses import softmax_losses
+from .losses import SoftmaxCrossEntropy, softmax_losses
 from .network import prediction_batches
 from .sequences import Sequences, step_rows
 from .stack import Masks, Stack, StackPass, State, groups, repeat_rows
@@ -275,17 +275,20 @@ class EncoderDecoder(FlatParameters):
             *([share(*both) for both in zip(part, self.encoder.layers, strict=True)] for part in (dstate.h, dstate.c))
         )
 
-    def _backward(self, record, dz, n_threads):
-        """Gradients of the stacks and the attention, from that of what the head saw."""
+    def _backward(self, record, dz, n_threads, input_gradient=False):
+        """Gradients of the stacks and the attention, from that of what the head saw; returns that of the encoder's
+        steps if asked."""
         dy, dkeys = dz, None
         if self.attention is not None:
             size = self.decoder.output_size
             dy, dkeys = self.attention.backward(record.tape, dz[:, size:], n_threads)
             dy += dz[:, :size]
         _, dstate = self.decoder.backward(record.decoder, dy=dy, state_gradient=True, n_threads=n_threads)
-        self.encoder.backward(
-            record.encoder, dy=dkeys, dstate=self._hand_back(dstate, record.sources), n_threads=n_threads
-        )
+        dx, _ = self.encoder.backward(
+            record.encoder, dy=dkeys, dstate=self._hand_back(dstate, record.sources), input_gradient=input_gradient,
+            n_threads=n_threads,
+        )  # fmt: skip
+        return dx
 
     @np.errstate(all="ignore")  # a loss that overflows is told by its value
     def loss_and_gradient(
@@ -328,6 +331,30 @@ class EncoderDecoder(FlatParameters):
             self._backward(record, dz, n_threads)
             value += part
         return value
+
+    def training_pass(self, pairs, n_threads=1):
+        """PairPass of all pairs, with what is needed to go back."""
+        rows = np.arange(len(pairs))
+        return self._forward(
+            pairs, rows, self.no_masks().take(rows), training=True, workspace=Workspace(), n_threads=n_threads
+        )
+
+    @np.errstate(all="ignore")
+    def source_gradient(self, pairs, n_threads=1):
+        """Gradient (n_steps, embedding_dim) of the log-likelihoods of pairs of equal lengths, summed, at the steps of
+        their sources, which are vectors: of a network whose encoder has no embedding. `gradients` are overwritten."""
+        self.forget_gradients()
+        record = self.training_pass(pairs, n_threads)
+        rows = repeat_rows(record.decoder.batch, np.arange(len(pairs)))
+        minus = np.full(len(record.z), -1, self.dtype)
+        masks = record.decoder.masks.dense
+        _, dz = self.head.loss_and_gradient(
+            record.z, SoftmaxCrossEntropy(), record.targets, minus, masks, rows, Workspace(), n_threads
+        )
+        dx = np.zeros_like(pairs.sources.steps)
+        starts = pairs.sources.offsets[:-1] + 1
+        dx[step_rows(starts, pairs.sources.lengths - 1)] = self._backward(record, dz, n_threads, input_gradient=True)
+        return dx
 
     def _given(self, pairs, n_threads):
         """Pairs (rows, PairPass) that together hold all pairs of sequences."""

@@ -325,6 +325,33 @@ class Network(FlatParameters):
             value += part
         return value
 
+    @np.errstate(all="ignore")
+    def input_gradient(self, sequences, doutputs, n_threads=1):
+        """Gradient of the steps (n_steps, n_features), of a network without an embedding.
+
+        Parameters
+        ----------
+        sequences : Sequences
+        doutputs : ndarray shaped like `outputs`
+            Gradient of those. That of the parameters is left in `gradients`, so a network in use needs a copy.
+        """
+        result, lengths, workspace = np.empty_like(sequences.steps), sequences.lengths, Workspace()
+        self.forget_gradients()
+        for rows in groups(lengths, self.stack.group_size(lengths.mean())):
+            batch, x_first = _core.Batch(lengths[rows]), sequences.offsets[rows]
+            record = self.stack.forward(
+                batch, sequences.steps, x_first=x_first, masks=self.no_masks(), training=True,
+                all_steps=self.pooling != "last", workspace=workspace, n_threads=n_threads,
+            )  # fmt: skip
+            z, max_at = self._pool(record, self.pooling)
+            _, seen = self.head.forward(z, n_threads=n_threads)
+            steps = step_rows(x_first, batch.lengths)
+            dz = self.head.backward(seen, doutputs[steps if self.pooling == NO_POOLING else rows], n_threads=n_threads)
+            result[steps], _ = self.stack.backward(
+                record, **self._pool_backward(record, dz, max_at, workspace), input_gradient=True, n_threads=n_threads
+            )
+        return result
+
 
 def prediction_batches(sequences):
     """Pairs (rows, batch) that together hold all sequences, those of about equal lengths together."""

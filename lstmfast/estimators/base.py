@@ -25,6 +25,7 @@ from ..pooling import POOLINGS
 from ..sequences import as_numbers, check_finite
 from ..training import History, Options, Trainer
 from ..transfer import take_over
+from .explaining import Explaining
 from .saving import load, save
 
 _OPTIMIZER_ARGUMENTS = (
@@ -44,7 +45,7 @@ _SHARE = Interval(Real, 0, 1, closed="left")
 COUNT = Interval(Integral, 1, None, closed="left")
 
 
-class RecurrentEstimator(BaseEstimator):
+class RecurrentEstimator(Explaining, BaseEstimator):
     """Base of the estimators: their shared arguments, and the way from prepared data to a fitted network.
 
     A subclass says

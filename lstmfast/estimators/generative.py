@@ -1,11 +1,17 @@
 """What the estimators share that learn to go on with sequences of tokens: language model, recommender, translator."""
 
+import itertools
+from typing import ClassVar
+
 import numpy as np
 from sklearn.utils import check_random_state
 
+from ..config import effective_n_threads
 from ..losses import SoftmaxCrossEntropy
 from ..training import History
+from ..vocabulary import UNKNOWN
 from .base import COUNT, RecurrentEstimator, generator
+from .explaining import one_hot
 from .sharing import shares_parameters
 
 
@@ -16,8 +22,14 @@ class TokenEstimator(RecurrentEstimator):
     - ``_learn(data)``: sets its vocabulary,
     - ``_encode(data)``: data -> sequences with a length and ``take``,
     - ``_examples(sequences, network)``: what training goes through,
-    - ``_log_likelihoods(network, sequences)``: of each token, a list of arrays.
+    - ``_log_likelihoods(network, sequences)``: of each token, a list of arrays,
+    - ``_explained_sequences(X)``, as all do; language model and recommender also ``_first_choice``, the lowest id that
+      may follow.
     """
+
+    # They read `END`, the beginning of every sequence, before what X holds; the token after the last is explained.
+    _own_steps = slice(1, None)
+    _explained_config: ClassVar = {"pooling": "last"}
 
     _parameter_constraints = RecurrentEstimator._parameter_constraints | {"embedding_dim": [COUNT]}
 
@@ -59,6 +71,26 @@ class TokenEstimator(RecurrentEstimator):
 
     def _make_loss(self):
         return SoftmaxCrossEntropy()
+
+    def _coefficients(self, sequences, target):
+        ids = self._likely_ids(sequences) if target is None else itertools.repeat(self._id(target), len(sequences))
+        return one_hot(ids, self._vocabulary.n_tokens)
+
+    def _likely_ids(self, sequences):
+        """Yields the most probable next id of each sequence."""
+        for i in range(len(sequences)):  # one by one: a vocabulary can be large
+            outputs = self._network.outputs(sequences.take([i]), last=True, n_threads=effective_n_threads(self.n_jobs))
+            yield self._first_choice + outputs[0, self._first_choice :].argmax()
+
+    def _id(self, token):
+        """The id of a token that is asked for."""
+        id = self._vocabulary.encode([[token]], "[target]")[0][0]
+        if id == UNKNOWN:
+            raise ValueError(f"target must be a token that fit has seen, got {token!r}")
+        return id
+
+    def _shaped_like(self, X, sequences, results):
+        return [values[self._own_steps, 0] for values in results]
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -79,6 +79,8 @@ class LSTMLanguageModel(LanguageModel, TokenEstimator):
     True
     """
 
+    _first_choice = END  # `generate` never writes the unknown token
+
     _parameter_constraints = TokenEstimator._parameter_constraints | {
         "level": [StrOptions(set(LEVELS))],
         "bptt": [COUNT],
@@ -133,6 +135,9 @@ class LSTMLanguageModel(LanguageModel, TokenEstimator):
     def _encode(self, data):
         """Ids of each text, between two ends; data are the texts and what errors call them."""
         return framed(self._vocabulary.encode(*data))
+
+    def _explained_sequences(self, X):
+        return framed(self._vocabulary.encode(X), end=False)
 
     def _copy_network(self, asked, network):
         for name in ("level", "lowercase"):

@@ -202,6 +202,9 @@ class SequenceEstimator(SupervisedEstimator):
             return check_tokens(X, estimator=self, reset=False, n_tokens=n_tokens)
         return check_sequences(X, dtype=self._network.dtype, estimator=self, reset=False)
 
+    def _explained_sequences(self, X):
+        return self._check_fitted_input(X)
+
     def _outputs(self, X, hidden=False):
         sequences = self._check_fitted_input(X)
         return self._network.outputs(sequences, hidden=hidden, n_threads=effective_n_threads(self.n_jobs))
