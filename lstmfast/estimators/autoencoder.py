@@ -4,6 +4,7 @@ import numpy as np
 
 from ..autoencoder import Autoencoder
 from ..config import effective_n_threads
+from ..layers.parameters import check_size
 from ..losses import SoftmaxCrossEntropy, SquaredError
 from ..sequences import StepValues
 from .supervised import SupervisedEstimator, check_weights
@@ -18,7 +19,8 @@ class Code:
         self.n_outputs = n_outputs
 
     def check(self):
-        """Whatever the network has is right."""
+        """ValueError or TypeError if this is no size."""
+        check_size(self.n_outputs, "code_size")
 
 
 class AutoencodingEstimator(SupervisedEstimator):
