@@ -315,6 +315,10 @@ class RecurrentEstimator(Explaining, BaseEstimator):
         self.n_parameters_ = network.parameters.size
         self.n_layers_ = len(self.layers_)
 
+    def _network_class_of(self, fitted):
+        """Class of the network that goes with the fields of a file."""
+        return self._network_class
+
     def _restore(self, fitted, network, history):
         """Become the fitted estimator that a file describes; an error where its parts are not what they should be."""
         self._restore_fitted(fitted, network)

@@ -14,6 +14,7 @@ _CLASSES = {
     "LSTMRecommender": "recommender",
     "LSTMRegressor": "regressor",
     "LSTMTagger": "tagger",
+    "LSTMTransformer": "transformer",
     "LSTMTranslator": "translator",
 }
 _HISTORY = ("loss_curve", "grad_norm_curve", "validation_scores", "stop_reason")
@@ -87,8 +88,8 @@ def _rebuild(metadata, arrays):
     estimator = cls(**{key: decode(value) for key, value in metadata["parameters"].items()})
     estimator._check_arguments()
     fitted = {name: arrays.pop(name) for name in _array_fields(estimator)}
-    network = rebuild_network(cls._network_class, metadata["network"], arrays)
-    check_fields(metadata["history"], _HISTORY)
     fitted |= {key: decode(value) for key, value in metadata["fitted"].items()}
+    network = rebuild_network(estimator._network_class_of(fitted), metadata["network"], arrays)
+    check_fields(metadata["history"], _HISTORY)
     estimator._restore(fitted, network, metadata["history"])
     return estimator
