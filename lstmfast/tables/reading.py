@@ -59,15 +59,19 @@ def open_table(path, separator=None, encoding=None):
         first = file.peek(4)[:4]
         if first == b"PAR1":
             yield ParquetTable(file, str(path))
-        elif first[:2] == b"\x1f\x8b":
-            with gzip.open(file) as unpacked:
-                yield CsvTable(unpacked, str(path), separator, encoding)
-        elif not first:
+            return
+        if not first:
             raise TableError(f"{path} is empty")
-        elif first[:2] == b"PK":
+        if first[:2] == b"PK":
             raise TableError(f"{path} is a spreadsheet or a zip archive, neither csv nor parquet; export it as csv")
-        else:
-            yield CsvTable(file, str(path), separator, encoding)
+        unpacked = gzip.open(file) if first[:2] == b"\x1f\x8b" else file
+        try:
+            # Bytes that are no text become lone surrogates, so that CsvTable can say in which line they stand.
+            text = io.TextIOWrapper(unpacked, encoding or ENCODING, "surrogateescape", newline="")
+        except LookupError:
+            raise TableError(f"unknown encoding {encoding!r}; utf-8, cp1252 or utf-16, for example") from None
+        with text:
+            yield CsvTable(text, str(path), separator)
 
 
 class _Table:
@@ -106,32 +110,27 @@ class _Table:
 
 
 class CsvTable(_Table):
-    """A table in a csv file, open for reading bytes."""
+    """A table in a csv file, open for reading text."""
 
-    def __init__(self, file, path, separator, encoding):
+    def __init__(self, text, path, separator):
         self.path = path
-        try:
-            # Bytes that are no text become lone surrogates, so that _lines can say in which line they stand.
-            text = io.TextIOWrapper(file, encoding or ENCODING, "surrogateescape", newline="")
-        except LookupError:
-            raise TableError(f"unknown encoding {encoding!r}; utf-8, cp1252 or utf-16, for example") from None
         if separator is not None and len(separator) != 1:
             raise TableError(f"a separator is one character, got {separator!r}")
-        lines = self._lines(text, encoding or "UTF-8")
+        lines = self._lines(text)
         with self._errors():
             first = next(lines)
             separator = separator or max(SEPARATORS, key=lambda sign: len(next(csv.reader([first], delimiter=sign))))
             self._reader = csv.reader(itertools.chain([first], lines), delimiter=separator, strict=True)
             self._set_names(next(self._reader))
 
-    def _lines(self, text, encoding):
+    def _lines(self, text):
         for number, line in enumerate(text, 1):
             self._line = number
             if not line.isascii():
                 foreign = next((sign for sign in line if "\udc80" <= sign <= "\udcff"), None)
                 if foreign:
                     raise TableError(
-                        f"{self.path}, line {number}: byte 0x{ord(foreign) - 0xDC00:02x} is not {encoding} text; save "
+                        f"{self.path}, line {number}: byte 0x{ord(foreign) - 0xDC00:02x} is not {text.encoding} text; save "
                         "the file as UTF-8, or name its encoding: --encoding cp1252, say"
                     )
             if "\0" in line:

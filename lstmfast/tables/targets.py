@@ -62,8 +62,8 @@ def check_task(task, columns, panel):
         for column in columns:
             if of_sequences(panel, column) is None:
                 raise TableError(
-                    f"{first.path}: --task {task} needs one value of {column.name!r} for each {panel.steps.ids.name!r}; "
-                    "it changes within a sequence"
+                    f"{first.path}: --task {task} needs one value of {column.name!r} for each "
+                    f"{panel.steps.ids.name!r}; it changes within a sequence"
                 )
 
 
