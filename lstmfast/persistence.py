@@ -32,7 +32,7 @@ except ImportError:
     except ImportError:
         from hashlib import sha256
 
-__all__ = ["ModelFormatError", "VersionWarning", "read_model", "write_model"]
+__all__ = ["ModelFormatError", "VersionWarning", "read_model", "replace_file", "write_model", "writer"]
 
 FORMAT_VERSION = (1, 0)  # a major step: older releases cannot read it; a minor step: they can, and warn
 
@@ -119,7 +119,7 @@ def write_model(path: str | os.PathLike, metadata: dict, arrays: dict[str, np.nd
     digest = _checksum(data, start, end).encode()
     view = memoryview(data)
     try:
-        _replace_file(os.path.realpath(name), (view[:start], digest, view[end:]))
+        replace_file(os.path.realpath(name), (view[:start], digest, view[end:]))
     except OSError as error:
         # The system's own error names the temporary file, or no file at all.
         raise OSError(error.errno or errno.EIO, error.strerror or str(error), name) from error
@@ -173,6 +173,15 @@ def read_model(path: str | os.PathLike) -> tuple[dict, dict[str, np.ndarray]]:
         message = f"{name}: written by lstmfast {writer}, newer than this {__version__}; its additions are ignored"
         warnings.warn(message, VersionWarning, stacklevel=3)
     return metadata, arrays
+
+
+def writer(path):
+    """The release of lstmfast that wrote a model file, as its head says: a str."""
+    with open(path, "rb") as file:
+        head = _HEAD.match(file.read(_HEAD_SIZE), 8)
+    if not head:
+        raise ModelFormatError(f"{os.fsdecode(path)}: not an lstmfast model")
+    return head[3].decode()
 
 
 def _checksum(data, start, end):
@@ -342,8 +351,16 @@ def _check_entry(name, entry, begin, available):
     return _DTYPES[code], shape, size
 
 
-def _replace_file(target, parts):
-    """Replace the file `target` by one with the bytes of `parts`, at once."""
+def replace_file(target, parts):
+    """Replace the file `target` by one with the bytes of `parts`, at once.
+
+    Parameters
+    ----------
+    target : str
+        Not a symbolic link, which would be replaced itself: see `os.path.realpath`.
+    parts : iterable of bytes
+        An error in it leaves the old file, or none.
+    """
     if os.path.lexists(target) and not os.path.isfile(target):  # the rename would replace even /dev/null
         raise OSError(errno.EISDIR if os.path.isdir(target) else errno.EINVAL, "not a regular file")
     folder, base = os.path.split(target)

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 import lstmfast
-from lstmfast.__main__ import digits, main
+from lstmfast.__main__ import main
+from lstmfast.commands.demo import digits
 
 
 def test_demo_reports_what_it_did_and_keeps_the_model(tmp_path, capsys):

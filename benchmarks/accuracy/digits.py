@@ -1,6 +1,6 @@
 """scikit-learn's digits, each image 8 steps of 8 values: what `lstmfast demo` trains."""
 
-from lstmfast.__main__ import DEMO_SETTINGS, digits
+from lstmfast.commands.demo import DEMO_SETTINGS, digits
 
 from .classification import compare_classifiers
 

@@ -5,6 +5,7 @@ from numbers import Integral
 
 from ..persistence import read_model, write_model
 from ..saved_model import check_fields, decode, encode, inconsistency, rebuild_network
+from ..tables.schema import Schema
 
 # Each estimator and the module it is in.
 _CLASSES = {
@@ -20,8 +21,8 @@ _CLASSES = {
 _HISTORY = ("loss_curve", "grad_norm_curve", "validation_scores", "stop_reason")
 
 
-def save(estimator, path):
-    """Write a fitted estimator."""
+def save(estimator, path, schema=None):
+    """Write a fitted estimator, and the `Schema` of the table it was trained on, if it was one."""
     estimator._check_arguments()  # they may have been changed since; what is saved can be loaded
     parameters = estimator.get_params(deep=False)
     # The network holds what became of embedding_weights and pretrained.
@@ -37,6 +38,8 @@ def save(estimator, path):
         "history": {name: getattr(history, name) for name in _HISTORY},
         "network": network.config,
     }
+    if schema is not None:
+        metadata["table"] = schema.to_file()
     write_model(path, metadata, network.named_parameters() | arrays)
 
 
@@ -75,9 +78,15 @@ def load(path):
     >>> bool((lstmfast.load(path).predict([[0.5, 0.5]]) == regressor.predict([[0.5, 0.5]])).all())
     True
     """
+    return load_with_schema(path)[0]
+
+
+def load_with_schema(path):
+    """As `load`: the estimator, and the `Schema` of the table it was trained on, or None."""
     metadata, arrays = read_model(path)
     with inconsistency(path):
-        return _rebuild(metadata, arrays)
+        estimator = _rebuild(metadata, arrays)
+        return estimator, Schema.from_file(metadata["table"], estimator) if "table" in metadata else None
 
 
 def _rebuild(metadata, arrays):

@@ -1,0 +1,28 @@
+"""The commands of ``lstmfast``: modules with `add_arguments(parser)` and `run(arguments)`, which returns the exit code.
+
+What needs NumPy is imported when a command runs: ``--help`` does not wait for it.
+"""
+
+import contextlib
+
+
+class CommandError(ValueError):
+    """Something that the user can put right: shown as one line, exit code 2."""
+
+
+@contextlib.contextmanager
+def user_errors(*kinds):
+    """Makes errors of these kinds the user's."""
+    try:
+        yield
+    except kinds as error:
+        raise CommandError(error) from error
+
+
+def load_model(path):
+    """(estimator, Schema or None) out of a model file."""
+    from ..estimators.saving import load_with_schema
+    from ..persistence import ModelFormatError
+
+    with user_errors(ModelFormatError):
+        return load_with_schema(path)

@@ -1,0 +1,5 @@
+"""Tables in csv and parquet files: read and written in chunks, and what their columns are to a model."""
+
+
+class TableError(ValueError):
+    """A table that cannot be read as it was asked for; the message says where and why."""
