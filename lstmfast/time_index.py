@@ -54,31 +54,35 @@ class SeriesForm:
             columns=series.name if one_dimensional else tuple(series.columns),
         )  # fmt: skip
 
-    def next_index(self, n):
-        """The n entries of the index after the last one; None without an index."""
+    def next_index(self, n, back=False):
+        """The n entries of the index after the last one; back: those that end with it. None: there is no index."""
         if self.index is None:
             return None
         import pandas as pd
 
+        first = 1 - n if back else 1
         if self.index == "datetime":
-            last = pd.Timestamp(self.last, tz=self.zone)
-            index = pd.date_range(last, periods=n + 1, freq=self.step, unit=self.unit)[1:]
+            last, rules = pd.Timestamp(self.last, tz=self.zone), {"freq": self.step, "unit": self.unit}
+            if back:
+                index = pd.date_range(end=last, periods=n, **rules)
+            else:
+                index = pd.date_range(last, periods=n + 1, **rules)[1:]
         elif self.index == "period":
-            index = pd.period_range(pd.Period(ordinal=self.last, freq=self.step), periods=n + 1, freq=self.step)[1:]
+            index = pd.period_range(pd.Period(ordinal=self.last, freq=self.step) + first, periods=n, freq=self.step)
         elif self.index == "range":
-            index = pd.RangeIndex(self.last + self.step, self.last + (n + 1) * self.step, self.step)
+            index = pd.RangeIndex(self.last + first * self.step, self.last + (first + n) * self.step, self.step)
         else:
-            index = pd.Index(self.last + self.step * np.arange(1, n + 1))
+            index = pd.Index(self.last + self.step * np.arange(first, first + n))
         return index.rename(self.index_name)
 
-    def like(self, values):
-        """Values (n, d) that follow the series, in its form."""
+    def like(self, values, back=False):
+        """Values (n, d) that follow the series, or with back are its last ones, in its form."""
         values = values[:, 0] if self.one_dimensional else values
         if self.index is None:
             return values
         import pandas as pd
 
-        index = self.next_index(len(values))
+        index = self.next_index(len(values), back)
         if self.one_dimensional:
             return pd.Series(values, index, name=self.columns)
         return pd.DataFrame(values, index, columns=list(self.columns))

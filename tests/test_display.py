@@ -15,7 +15,16 @@ from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import make_pipeline
 
-from lstmfast import LSTMClassifier, LSTMRegressor, LSTMTranslator, SequenceScaler, SequenceVectorizer
+from lstmfast import (
+    LSTMClassifier,
+    LSTMForecaster,
+    LSTMLanguageModel,
+    LSTMRecommender,
+    LSTMRegressor,
+    LSTMTranslator,
+    SequenceScaler,
+    SequenceVectorizer,
+)
 from lstmfast.display import AttentionDisplay, ForecastDisplay, LossCurveDisplay, SaliencyDisplay
 
 
@@ -395,3 +404,56 @@ def test_saliency_errors():
         SaliencyDisplay.from_estimator(Explained(), RAGGED, feature_names=["a"])
     with pytest.raises(NotFittedError):
         SaliencyDisplay.from_estimator(LSTMClassifier(), RAGGED)
+
+
+# ---- with the estimators themselves ----
+
+
+@pytest.mark.parametrize(
+    "index",
+    [
+        pd.date_range("2001-01-31", periods=40, freq="ME"),
+        pd.date_range("2001-03-24", periods=40, freq="3h", tz="Europe/Berlin"),
+        pd.period_range("2001-01", periods=40, freq="2M"),
+        pd.RangeIndex(3, 123, 3),
+        pd.Index(np.arange(40) / 2),
+    ],
+    ids=lambda index: type(index).__name__,
+)
+def test_forecast_from_the_end_of_the_training_series(index):
+    y = pd.Series(np.arange(1.0, 41.0), index, name="v")
+    settings = {"hidden_layer_sizes": 2, "max_iter": 1, "calibration_fraction": 0, "random_state": 0}
+    forecaster = LSTMForecaster(2, window=5, differences=(1, 2), log=True, **settings).fit(y)
+    pd.testing.assert_series_equal(forecaster.training_tail_, y[-8:], check_freq=False)  # window, and 3 lost steps
+    display = ForecastDisplay.from_estimator(forecaster, n_history=4)
+    np.testing.assert_allclose(display.history_lines_[0].get_ydata(), [37, 38, 39, 40])
+    np.testing.assert_allclose(display.lines_[0].get_ydata(), [40, *forecaster.predict()])
+    many = LSTMForecaster(2, window=5, **settings).fit([np.arange(40.0), np.arange(30.0)])
+    assert [tail.tolist() for tail in many.training_tail_] == [[35, 36, 37, 38, 39], [25, 26, 27, 28, 29]]
+
+
+def test_attention_and_saliency_of_a_text_classifier():
+    texts = ["good film", "a bad film", "so good", "bad"] * 5
+    model = make_pipeline(
+        SequenceVectorizer(), LSTMClassifier(4, embedding_dim=3, pooling="attention", max_iter=2, random_state=0)
+    ).fit(texts, ["+", "-"] * 10)
+    display = AttentionDisplay.from_estimator(model, texts, index=1)
+    np.testing.assert_allclose(display.weights[0], model[-1].attention(model[:-1].transform(texts[1:2]))[0])
+    assert [text.get_text() for text in display.ax_.texts] == ["a", "bad", "film"]
+    saliency = SaliencyDisplay.from_estimator(model, texts, target="+", max_sequences=2)
+    expected = model[-1].explain(model[:-1].transform(texts[:2]), target="+")
+    for found, attributions in zip(saliency.attributions, expected, strict=True):
+        np.testing.assert_array_equal(found, attributions)
+    with pytest.raises(ValueError, match="attention"):
+        AttentionDisplay.from_estimator(LSTMRegressor(2, max_iter=1).fit(np.ones((4, 3)), np.ones(4)), np.ones((1, 3)))
+
+
+def test_saliency_of_every_kind_of_text_model(translator):
+    language_model = LSTMLanguageModel(4, level="char", max_iter=1, random_state=0).fit(["abc", "bca"])
+    display = SaliencyDisplay.from_estimator(language_model, ["ab", "c"])
+    assert [text.get_text() for text in display.ax_.texts] == ["a", "b", "c"]
+    recommender = LSTMRecommender(4, max_iter=1, random_state=0).fit([[3, 5, 7], [5, 3]])
+    display = SaliencyDisplay.from_estimator(recommender, [[3, 5]])
+    assert [text.get_text() for text in display.ax_.texts] == ["3", "5"]
+    display = SaliencyDisplay.from_estimator(translator, ["a w", "d x"])
+    assert [text.get_text() for text in display.ax_.texts] == ["a", "w", "d", "x"]

@@ -113,7 +113,7 @@ class ForecastDisplay:
             bounds = estimator.predict_interval(**future, coverage=coverage)
         elif coverage is not None:
             note = "No interval: calibration_fraction=0"
-        history = _training_tail(estimator) if y is None else y
+        history = estimator.training_tail_ if y is None else y
         several = isinstance(forecast, list)
         parts = [
             part if several or part is None else [part] for part in (history, forecast, *bounds, y_true)
@@ -181,11 +181,6 @@ class ForecastDisplay:
         if not hasattr(self.history[i], "iloc"):
             ax.set_xlabel("Steps after the last known value")
         plain(ax)
-
-
-def _training_tail(estimator):
-    """The end of each training series, as it was given."""
-    return estimator.training_tail_
 
 
 def _name(series, number):

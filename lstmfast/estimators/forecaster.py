@@ -65,6 +65,8 @@ class LSTMForecaster(SupervisedEstimator):
         Their names, where X was a data frame.
     n_calibration_windows_ : int
         Windows that intervals are calibrated on.
+    training_tail_ : array, Series or DataFrame, or list of such
+        The end of y, which forecasts go on from: the last ``window + sum(differences)`` steps of each series.
     {attributes}
 
     Notes
@@ -246,6 +248,13 @@ class LSTMForecaster(SupervisedEstimator):
     def n_calibration_windows_(self):
         check_is_fitted(self, "_network")
         return self._quantiles.n
+
+    @property
+    def training_tail_(self):
+        check_is_fitted(self, "_network")
+        rows = zip(self._forms, self._tails, strict=True)
+        tails = [form.like(self._preparation.values(tail.levels), back=True) for form, tail in rows]
+        return tails if self._is_list else tails[0]
 
     # ---- between series and network ----
 
