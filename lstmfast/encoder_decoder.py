@@ -145,13 +145,14 @@ class EncoderDecoder(FlatParameters):
 
     def __init__(self, n_source_tokens, n_target_tokens, embedding_dim, hidden_layer_sizes, *, attention=True,
                  bidirectional=False, dense_layer_sizes=(), dtype="float32", cell="lstm", activation="tanh",
-                 recurrent_activation="sigmoid", clip=None):  # fmt: skip
+                 recurrent_activation="sigmoid", clip=None, n_frozen_layers=0):  # fmt: skip
         self.config = {
             "n_source_tokens": int(n_source_tokens), "n_target_tokens": int(n_target_tokens),
             "embedding_dim": int(embedding_dim), "hidden_layer_sizes": [int(size) for size in hidden_layer_sizes],
             "attention": bool(attention), "bidirectional": bool(bidirectional),
             "dense_layer_sizes": [int(size) for size in dense_layer_sizes], "dtype": check_dtype(dtype).name,
             "cell": cell, "activation": activation, "recurrent_activation": recurrent_activation, "clip": clip,
+            "n_frozen_layers": int(n_frozen_layers),
         }  # fmt: skip
         self.dtype = check_dtype(dtype)
         options = {
@@ -160,7 +161,7 @@ class EncoderDecoder(FlatParameters):
         }  # fmt: skip
         self.encoder = Stack(
             embedding_dim, hidden_layer_sizes, n_tokens=n_source_tokens, bidirectional=bidirectional, name="encoder.",
-            **options,
+            n_frozen_layers=n_frozen_layers, **options,
         )  # fmt: skip
         self.decoder = Stack(
             embedding_dim, hidden_layer_sizes, n_tokens=n_target_tokens, bidirectional=False, name="decoder.", **options
@@ -174,13 +175,15 @@ class EncoderDecoder(FlatParameters):
         self.head = Head(size, (*dense_layer_sizes, n_target_tokens), self.dtype, first_number=len(hidden_layer_sizes))
         self._flatten(
             self.encoder.parts() | self.decoder.parts() | ({"attention": self.attention} if attention else {})
-            | {f"decoder.{name}": layer for name, layer in self.head.parts().items()}
+            | {f"decoder.{name}": layer for name, layer in self.head.parts().items()},
+            frozen=self.encoder.frozen_parts(),
         )  # fmt: skip
 
     @staticmethod
     def count_parameters(
         n_source_tokens, n_target_tokens, embedding_dim, hidden_layer_sizes, *, attention, bidirectional,
         dense_layer_sizes, dtype, cell="lstm", activation="tanh", recurrent_activation="sigmoid", clip=None,
+        n_frozen_layers=0,
     ):  # fmt: skip
         """Number of parameters of a network of this description, without building it."""
         options = {"cell": cell, "activation": activation, "recurrent_activation": recurrent_activation, "clip": clip}
@@ -203,6 +206,11 @@ class EncoderDecoder(FlatParameters):
     @property
     def dense(self):
         return self.head.layers
+
+    @property
+    def all_layers(self):
+        """Those of the encoder, the decoder and the head."""
+        return [*self.layers, *self.dense]
 
     def no_masks(self):
         """Masks that drop nothing."""

@@ -79,6 +79,21 @@ def test_complete_for_every_cell(kind):
         assert_complete(classifier.explain(X, target=1), change[:, 1])
 
 
+def test_complete_with_convolutions_attention_and_frozen_layers():
+    classifier = small(LSTMClassifier, X, Y, conv_layers=((4, 3),), pooling="attention")
+    frozen = small(LSTMClassifier, X, Y, conv_layers=((4, 3),), pooling="attention", pretrained=classifier,
+                   n_frozen_layers=2)  # fmt: skip
+    for estimator in (classifier, frozen):
+        change = scores_of(estimator, X) - scores_of(estimator, [0 * x for x in X])
+        assert_complete(estimator.explain(X, target=0), change[:, 0])
+        assert [gates.shape for (gates,) in estimator.explain(X, "gates")] == [(len(x), 4, 5) for x in X]
+    tokens = small(LSTMRegressor, TOKENS, np.arange(9.0), embedding_dim=3)
+    frozen = small(LSTMRegressor, TOKENS, np.arange(9.0), embedding_dim=3, pretrained=tokens, n_frozen_layers=1)
+    blind = pickle.loads(pickle.dumps(frozen))
+    blind._network.embedding.weight = np.zeros((5, 3))
+    assert_complete(frozen.explain(TOKENS), frozen.predict(TOKENS) - blind.predict(TOKENS))
+
+
 def test_complete_for_regressors():
     targets, baseline = np.column_stack((Y, 1 - 3 * Y)), [0.1, 2, -1]
     regressor = small(LSTMRegressor, X, targets, hidden_layer_sizes=(6, 4), dense_layer_sizes=(5, 3), max_iter=20)
@@ -156,6 +171,14 @@ def test_occlusion_of_a_token():
     end, a, b = weight[END], weight[model.vocabulary_["a"]], weight[model.vocabulary_["b"]]
     expected = score(end, a, b) - np.array([score(end, 0 * a, b), score(end, a, 0 * b)])
     np.testing.assert_allclose(drops, expected, atol=1e-14)
+
+
+def test_only_items_are_recommended():
+    model = small(LSTMRecommender, [list(text) for text in TEXTS])
+    bias = np.array([9, 8, 0, 7, 0], np.float32)  # of unknown items, the end, and a, b, c by falling frequency
+    model.layers_[-1].bias = bias
+    likely = model.recommend([["a", "b"]], k=1)[0, 0]
+    np.testing.assert_array_equal(model.explain([["a", "b"]])[0], model.explain([["a", "b"]], target=likely)[0])
 
 
 def test_sampled_outputs_and_unknown_items():

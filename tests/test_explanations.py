@@ -11,7 +11,8 @@ from test_explain_estimators import KINDS, METHODS, X, Y, small
 from lstmfast import LSTMRegressor, explanations
 from lstmfast.encoder_decoder import EncoderDecoder, SequencePairs
 from lstmfast.explanations import Score, integrated_gradients, occlusion, on_source_vectors
-from lstmfast.network import NO_POOLING, POOLINGS, Network
+from lstmfast.network import Network
+from lstmfast.pooling import NO_POOLING, POOLINGS
 from lstmfast.sequences import Sequences, offsets_of
 from lstmfast.vocabulary import framed
 
@@ -41,6 +42,16 @@ def test_input_gradient(kind, pooling):
     doutputs = rng.normal(size=(7 if pooling == NO_POOLING else 3, 2))
     found = network.input_gradient(Sequences(steps, offsets), doutputs)
     expected = finite_differences(lambda x: (network.outputs(Sequences(x, offsets)) * doutputs).sum(), steps)
+    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-8)
+
+
+def test_input_gradient_through_convolutions():
+    rng = np.random.default_rng(4)
+    network = Network(2, [3], 1, conv_layers=[(4, 3), (3, 2)], pooling="attention", dtype="float64")
+    network.initialize(rng)
+    steps, offsets = rng.normal(size=(6, 2)), np.array([0, 1, 6])
+    found = network.input_gradient(Sequences(steps, offsets), np.ones((2, 1)))
+    expected = finite_differences(lambda x: network.outputs(Sequences(x, offsets)).sum(), steps)
     np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-8)
 
 

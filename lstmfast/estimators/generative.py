@@ -15,7 +15,7 @@ from .explaining import one_hot
 from .sharing import shares_parameters
 
 
-@shares_parameters(without=("pooling", "embedding_weights"))
+@shares_parameters(without=("pooling", "conv_layers", "embedding_weights"))
 class TokenEstimator(RecurrentEstimator):
     """Base of the estimators whose targets are tokens of their own data. A subclass says
 
@@ -43,8 +43,11 @@ class TokenEstimator(RecurrentEstimator):
         self._check_arguments()
         random_state = check_random_state(self.random_state)
         rng = generator(random_state)
-        if going_on:
-            network = self._copy_network(self._network_config())
+        pretrained = None if going_on else self._pretrained_estimator(type(self))
+        if pretrained is not None:  # with its vocabulary: what a token's number means comes with the weights
+            self._restore_fitted(pretrained._fitted(), pretrained._network)
+        if going_on or pretrained is not None:
+            network = self._copy_network(self._network_config(), (pretrained or self)._network)
         else:
             self._learn(data)
             network = self._new_network(self._network_config(), rng)

@@ -8,7 +8,7 @@ from .. import language
 from ..config import effective_n_threads
 from ..examples import Corpus
 from ..losses import SampledSoftmax
-from ..network import NO_POOLING
+from ..pooling import NO_POOLING
 from ..saved_model import check_fields
 from ..vocabulary import END, UNKNOWN, Vocabulary, framed
 from .base import COUNT

@@ -22,8 +22,8 @@ def save(estimator, path):
     """Write a fitted estimator."""
     estimator._check_arguments()  # they may have been changed since; what is saved can be loaded
     parameters = estimator.get_params(deep=False)
-    # The network holds what became of embedding_weights.
-    parameters |= dict.fromkeys({"callbacks", "embedding_weights"} & parameters.keys())
+    # The network holds what became of embedding_weights and pretrained.
+    parameters |= dict.fromkeys({"callbacks", "embedding_weights", "pretrained"} & parameters.keys())
     if not isinstance(parameters["random_state"], Integral | None):
         parameters["random_state"] = None
     network, history = estimator._network, estimator._history

@@ -6,7 +6,8 @@ import numpy as np
 from sklearn.model_selection import ShuffleSplit
 
 from ..config import effective_n_threads
-from ..network import NO_POOLING, Network
+from ..network import Network
+from ..pooling import NO_POOLING
 from ..sequences import StepValues
 from .classifier import LSTMClassifier, check_labels
 from .sharing import shares_parameters
