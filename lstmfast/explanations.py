@@ -53,15 +53,11 @@ class Score:
 
 
 def on_vectors(network, **changes):
-    """A Network in float64 with the same weights, whose steps are vectors: of tokens what the embedding makes of them.
+    """A copy of a Network in float64 whose steps are vectors: of tokens what the embedding makes of them.
 
-    changes : arguments of the network that shall differ; they must leave its parameters as they are
+    changes : as of `FlatParameters.copy`
     """
-    copy = type(network)(**network.config | {"n_tokens": None, "dtype": "float64"} | changes)
-    weights = network.named_parameters()
-    for name, array in copy.named_parameters().items():
-        array[...] = weights[name]
-    return copy
+    return network.copy(n_tokens=None, n_frozen_layers=0, dtype="float64", **changes)
 
 
 def linear_score(network, coefficients, threads):
@@ -88,7 +84,7 @@ def linear_score(network, coefficients, threads):
 
 def on_source_vectors(network):
     """An EncoderDecoder in float64 with the same weights, whose encoder reads what its embedding makes of tokens."""
-    copy = network.copy("float64")
+    copy = network.copy(n_frozen_layers=0, dtype="float64")
     copy.encoder.embedding = None
     return copy
 

@@ -327,7 +327,7 @@ class Network(FlatParameters):
 
     @np.errstate(all="ignore")
     def input_gradient(self, sequences, doutputs, n_threads=1):
-        """Gradient of the steps (n_steps, n_features), of a network without an embedding.
+        """Gradient of the steps (n_steps, n_features), of a network without an embedding or frozen layers.
 
         Parameters
         ----------
@@ -341,15 +341,14 @@ class Network(FlatParameters):
             batch, x_first = _core.Batch(lengths[rows]), sequences.offsets[rows]
             record = self.stack.forward(
                 batch, sequences.steps, x_first=x_first, masks=self.no_masks(), training=True,
-                all_steps=self.pooling != "last", workspace=workspace, n_threads=n_threads,
+                all_steps=self._pooling.needs_steps, workspace=workspace, n_threads=n_threads,
             )  # fmt: skip
-            z, max_at = self._pool(record, self.pooling)
+            z, tape = self._pooling.forward(record, n_threads)
             _, seen = self.head.forward(z, n_threads=n_threads)
             steps = step_rows(x_first, batch.lengths)
             dz = self.head.backward(seen, doutputs[steps if self.pooling == NO_POOLING else rows], n_threads=n_threads)
-            result[steps], _ = self.stack.backward(
-                record, **self._pool_backward(record, dz, max_at, workspace), input_gradient=True, n_threads=n_threads
-            )
+            gradients = self._pooling.backward(record, dz, tape, workspace, n_threads)
+            result[steps], _ = self.stack.backward(record, **gradients, input_gradient=True, n_threads=n_threads)
         return result
 
 

@@ -104,7 +104,7 @@ class Explaining:
         sequences = self._explained_sequences(X)
         if method in TRACES:
             return list(self._traces(sequences, method))
-        by_feature = self._explained_stack.embedding is None
+        by_feature = self._reading_stack(self._network).embedding is None
         vectors, baselines = self._vectors(sequences), self._baseline_vectors(sequences, baseline)
         results, gaps = [], []
         for score, x, reference in zip(
@@ -128,20 +128,20 @@ class Explaining:
             )
         return self._shaped_like(X, sequences, results)
 
-    @property
-    def _explained_stack(self):
+    @staticmethod
+    def _reading_stack(network):
         """The layers that read X."""
-        return self._network.stack
+        return network.stack
 
     def _vectors(self, sequences):
         """Steps as the first recurrent layer sees them, (n_steps, F) of float64."""
-        embedding = self._explained_stack.embedding
+        embedding = self._reading_stack(self._network).embedding
         steps = sequences.steps if embedding is None else embedding.forward(sequences.steps[:, 0])
         return steps.astype(np.float64)
 
     def _baseline_vectors(self, sequences, baseline):
         """What takes the place of `_vectors`."""
-        embedding = self._explained_stack.embedding
+        embedding = self._reading_stack(self._network).embedding
         shape = len(sequences.steps), sequences.n_features if embedding is None else embedding.embedding_dim
         if baseline is None:
             return np.zeros(shape)
@@ -179,7 +179,8 @@ class Explaining:
 
     def _traces(self, sequences, method):
         """Yields for each sequence a list with an array for each recurrent layer."""
-        stack, n_threads = self._explained_stack, effective_n_threads(self.n_jobs)
+        stack = self._network.copy(n_frozen_layers=0).stack  # frozen layers keep nothing
+        n_threads = effective_n_threads(self.n_jobs)
         for steps in sequences.split(sequences.steps):
             record = stack.forward(
                 _core.Batch(np.array([len(steps)])), steps, masks=stack.no_masks(), training=True, all_steps=False,

@@ -237,9 +237,9 @@ class LSTMTranslator(TokenEstimator):
 
     _own_steps = slice(1, -1)
 
-    @property
-    def _explained_stack(self):
-        return self._network.encoder
+    @staticmethod
+    def _reading_stack(network):
+        return network.encoder
 
     def _explained_sequences(self, X):
         return framed(self._vocabularies[0].encode(X, "sources"))
@@ -260,15 +260,13 @@ class LSTMTranslator(TokenEstimator):
             yield translation_score(network, length, ids, threads)
 
     def _traces(self, sequences, method):
-        targets = self._explained_targets(sequences, None)
+        network, targets = self._network.copy(n_frozen_layers=0), self._explained_targets(sequences, None)
         for i in range(len(sequences)):
             pair = SequencePairs(sequences.take([i]), targets.take([i]))
-            record = self._network.training_pass(pair, effective_n_threads(self.n_jobs))
+            record = network.training_pass(pair, effective_n_threads(self.n_jobs))
             yield [
-                trace
-                for stack, part in ((self._network.encoder, record.encoder), (self._network.decoder, record.decoder))
-                for trace in traces(stack, part, method)
-            ]
+                *traces(network.encoder, record.encoder, method), *traces(network.decoder, record.decoder, method),
+            ]  # fmt: skip
 
     # ---- files ----
 
