@@ -4,7 +4,8 @@ import numpy as np
 
 from . import _core
 from .head import Head
-from .network import NO_POOLING, Network, prediction_batches
+from .network import Network, prediction_batches
+from .pooling import NO_POOLING
 from .sequences import step_rows
 from .stack import Stack, repeat_rows
 from .thread_choice import ThreadChoice
@@ -122,7 +123,7 @@ class Autoencoder(Network):
         self.config = {name: value for name, value in config.items() if name not in ("n_outputs", "crf", "n_samples")}
         self.config["code_size"] = config["n_outputs"]
         self.decoder = Decoder(**_decoder_config(**self.config), dtype=self.dtype)
-        self._flatten(self.parts | self.decoder.parts())
+        self._flatten(self.parts | self.decoder.parts(), frozen=self.stack.frozen_parts())
 
     @staticmethod
     def count_parameters(n_features, hidden_layer_sizes, code_size, **options):
@@ -130,6 +131,10 @@ class Autoencoder(Network):
         encoder = Network.count_parameters(n_features, hidden_layer_sizes, code_size, **options)
         decoder = _decoder_config(n_features, hidden_layer_sizes, code_size, **options)
         return encoder + Decoder.count_parameters(**decoder)
+
+    @property
+    def all_layers(self):
+        return [*super().all_layers, *self.decoder.layers]
 
     def loss_and_gradient(self, sequences, rows, loss, targets, weights, *, workspace=None, **options):
         """As of `Network`, with the loss of a step; targets and weights are StepValues."""

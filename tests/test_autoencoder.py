@@ -14,7 +14,7 @@ import reference
 
 from lstmfast import head, losses, network, stack
 from lstmfast.autoencoder import Autoencoder
-from lstmfast.network import POOLINGS
+from lstmfast.pooling import POOLINGS
 from lstmfast.saved_model import rebuild_network
 from lstmfast.sequences import Sequences, StepValues, offsets_of
 from lstmfast.workspace import Workspace
@@ -42,6 +42,8 @@ def reference_code(network, x, masks=None):
     encoder = reference.Network(
         [layer_of(network, str(i), directions) for i in range(n_layers)], config["pooling"],
         tuple((parts[f"{i}.weight"], parts[f"{i}.bias"]) for i in range(n_layers, n_layers + n_dense)), cell,
+        tuple((parts[f"conv{i}.kernel"], parts[f"conv{i}.bias"]) for i in range(len(config["conv_layers"]))),
+        tuple(parts[f"pooling.{name}"] for name in reference.ATTENTION if config["pooling"] == "attention"),
     )  # fmt: skip
     x = parts["embedding.weight"][x[:, 0]] if network.embedding else x
     return reference.network_forward(encoder, x, masks)[0]
@@ -129,7 +131,10 @@ class Case:
             | dict(zip(("forward", "backward"), [] if h is None else h[:, s], strict=False))
             for inputs, h in zip(self.masks.inputs, self.masks.recurrent, strict=True)
         ]
-        return {"layers": layers, "dense": [None if mask is None else mask[s] for mask in self.masks.dense]}
+        return {"layers": layers} | {
+            kind: [None if mask is None else mask[s] for mask in getattr(self.masks, kind)]
+            for kind in ("conv", "dense")
+        }
 
     def reference_value(self):
         data = self.sequences.split(self.sequences.steps)
@@ -204,9 +209,31 @@ def test_a_single_step_has_none_before_it(lengths):
     check(Case(float64(bidirectional=True), lengths=lengths), idle=("recurrent_kernel",))
 
 
+@pytest.mark.parametrize("n_tokens", [None, N_TOKENS], ids=["numbers", "tokens"])
+def test_convolutions(n_tokens):
+    check(Case(float64(conv_layers=((6, 3), (5, 2)), pooling="attention", n_tokens=n_tokens, seed=1)))
+
+
+@pytest.mark.parametrize("n_frozen_layers", [1, 2, 3])
+def test_frozen_layers_have_no_gradient(n_frozen_layers):
+    """An embedding and two recurrent layers; all others have the gradient they had."""
+    case = Case(float64(hidden=(4, 3), n_tokens=N_TOKENS, bidirectional=True))
+    value, expected = case.value(), {name: dict(part.grads) for name, part in case.network.parts.items()}
+    network = case.network = case.network.copy(n_frozen_layers=n_frozen_layers)
+    assert case.value() == value
+    frozen = network.stack.frozen_parts()
+    assert len(frozen) == [1, 3, 5][n_frozen_layers - 1]
+    for name in network.parts.keys() - frozen:
+        for parameter, gradient in network.parts[name].grads.items():
+            assert gradient.tobytes() == expected[name][parameter].tobytes()
+    assert network.n_trained == len(network.parameters) - sum(
+        array.size for name in frozen for array in network.parts[name].arrays.values()
+    )
+
+
 @pytest.mark.parametrize(("dropout", "recurrent_dropout"), [(0.4, 0.0), (0.0, 0.4), (0.3, 0.5)])
 def test_dropout_is_the_encoder_s(dropout, recurrent_dropout):
-    network = float64(hidden=(5, 4), bidirectional=True, dense_layer_sizes=(6,))
+    network = float64(hidden=(5, 4), bidirectional=True, dense_layer_sizes=(6,), conv_layers=((3, 2),))
     check(Case(network, dropout=dropout, recurrent_dropout=recurrent_dropout))
 
 

@@ -72,10 +72,6 @@ class AutoencodingEstimator(SupervisedEstimator):
         return -float(outputs.mean(dtype=np.float64))
 
     @property
-    def layers_(self):
-        return [*super().layers_, *self._network.decoder.layers]
-
-    @property
     def _n_features_out(self):
         return self._network.config["code_size"]
 

@@ -190,10 +190,6 @@ class LSTMTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Recurre
         return self._learner(self.task_)
 
     @property
-    def layers_(self):
-        return self._fitted_learner().layers_
-
-    @property
     def _n_features_out(self):
         return self._fitted_learner()._n_features_out
 
