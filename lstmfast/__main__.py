@@ -11,6 +11,7 @@ from pathlib import Path
 from ._version import __version__
 from .commands import CommandError, demo, info, predict, train
 
+_USER_ERROR = 2  # as argparse has it
 _INTERRUPTED, _BROKEN_PIPE = 130, 141  # what a shell says of a command that SIGINT or SIGPIPE ended
 
 
@@ -66,9 +67,14 @@ def main(argv=None):
     except KeyboardInterrupt:
         _tell("interrupted")
         return _INTERRUPTED
-    except (CommandError, OSError, ImportError) as error:
+    except OSError as error:
+        _tell(f"error: {error.filename}: {error.strerror}" if error.filename else f"error: {error}")
+        return _USER_ERROR
+    except (CommandError, ImportError) as error:
+        if isinstance(error, ModuleNotFoundError):  # our own, which say what to install, are plain ImportErrors
+            raise
         _tell(f"error: {error}")
-        return 2
+        return _USER_ERROR
 
 
 def _tell(message):

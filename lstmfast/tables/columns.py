@@ -196,6 +196,16 @@ def is_whole(numbers):
     return bool((numbers == np.rint(numbers)).all() and (np.abs(numbers) < 2**53).all())
 
 
+def written_times(times, time_format=None):
+    """Times as a table has them: dates written by `time_format`, or as ISO 8601 has them and no longer than need be."""
+    if times.dtype.kind != "M":
+        return times.astype(np.int64) if is_whole(times) else times
+    dates = times.astype("datetime64[us]")
+    if time_format is not None:
+        return [date.strftime(time_format) for date in dates.tolist()]
+    return np.datetime_as_string(dates, unit="auto").tolist()
+
+
 def _iso_dates(cells):
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # NumPy warns of time zones, which it would drop

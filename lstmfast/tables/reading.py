@@ -64,7 +64,7 @@ def open_table(path, separator=None, encoding=None):
             raise TableError(f"{path} is empty")
         if first[:2] == b"PK":
             raise TableError(f"{path} is a spreadsheet or a zip archive, neither csv nor parquet; export it as csv")
-        unpacked = gzip.open(file) if first[:2] == b"\x1f\x8b" else file
+        unpacked = gzip.GzipFile(fileobj=file) if first[:2] == b"\x1f\x8b" else file
         try:
             # Bytes that are no text become lone surrogates, so that CsvTable can say in which line they stand.
             text = io.TextIOWrapper(unpacked, encoding or ENCODING, "surrogateescape", newline="")
@@ -130,8 +130,9 @@ class CsvTable(_Table):
                 foreign = next((sign for sign in line if "\udc80" <= sign <= "\udcff"), None)
                 if foreign:
                     raise TableError(
-                        f"{self.path}, line {number}: byte 0x{ord(foreign) - 0xDC00:02x} is not {text.encoding} text; save "
-                        "the file as UTF-8, or name its encoding: --encoding cp1252, say"
+                        f"{self.path}, line {number}: byte 0x{ord(foreign) - 0xDC00:02x} is no "
+                        f"{text.encoding.removesuffix('-sig')} text; save the file as UTF-8, or name its encoding: "
+                        "--encoding cp1252, say"
                     )
             if "\0" in line:
                 raise TableError(f"{self.path}, line {number}: a zero byte; this is not a csv file")
@@ -145,7 +146,8 @@ class CsvTable(_Table):
         try:
             yield
         except csv.Error as error:
-            raise TableError(f"{self.path}, line {self._line}: {error}") from error
+            hint = "; is a quote not closed?" if "end of data" in str(error) else ""
+            raise TableError(f"{self.path}, line {self._line}: {error}{hint}") from error
         except StopIteration:
             raise TableError(f"{self.path} is empty") from None
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, fields, replace
 
 import numpy as np
 
-from .columns import is_whole
+from .columns import written_times
 from .steps import Steps, stream
 
 # What can be asked of a table, and the estimator that learns it.
@@ -110,16 +110,8 @@ class Schema:
             return {self.id: panel.keys}
         places = {self.id: panel.steps.ids.cells}
         if self.time is not None:
-            places[self.time] = self.time_cells(panel.steps.times.cells)
+            places[self.time] = written_times(panel.steps.times.cells, self.time_format)
         return places
-
-    def time_cells(self, times):
-        """Times as they are written: as they were read."""
-        if times.dtype.kind == "M":
-            if self.time_format is not None:
-                return [time.strftime(self.time_format) for time in times.astype("datetime64[us]").tolist()]
-            return np.datetime_as_string(times, unit="auto").tolist()
-        return times.astype(np.int64) if is_whole(times) else times
 
     # ---- scales ----
 

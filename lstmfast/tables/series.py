@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from . import TableError
-from .columns import is_whole
+from .columns import is_whole, written_times
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ def forecast_table(schema, keys, forecasts):
         chunk["step"] = np.concatenate([np.arange(1, length + 1) for length in lengths])
     else:
         times = np.concatenate([forecast.index.to_numpy() for forecast in example])
-        chunk[schema.time] = schema.time_cells(times.astype("datetime64[us]" if times.dtype.kind == "M" else float))
+        chunk[schema.time] = written_times(times, schema.time_format)
     for place, name in enumerate(schema.target):
         for suffix, entries in forecasts.items():
             columns = [np.asarray(entry).reshape(len(entry), -1)[:, place] for entry in entries]

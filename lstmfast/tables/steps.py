@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .columns import Column
+from .columns import Column, written_times
 
 
 @dataclass(frozen=True)
@@ -102,10 +102,8 @@ def group(steps):
         if twice.any():
             second = int(twice.argmax()) + 1
             whose = "" if steps.ids is None else f" for {steps.ids.name} {steps.ids.cells[second]!r}"
-            raise steps.times.error(
-                second, f"the time {times[second]} is there already{whose}, in {steps.times.unit} "
-                f"{steps.times.lines[second - 1]}",
-            )  # fmt: skip
+            time, before = written_times(times[[second]])[0], steps.times.lines[second - 1]
+            raise steps.times.error(second, f"the time {time} is there already{whose}, in {steps.times.unit} {before}")
     return Panel(keys, np.searchsorted(codes, np.arange(len(keys) + 1)), steps)
 
 
