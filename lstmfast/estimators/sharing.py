@@ -131,11 +131,11 @@ def shares_parameters(cls=None, *, without=()):
     if cls is None:
         return functools.partial(shares_parameters, without=without)
     POSITIONAL, KEYWORD = inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY
-    _, *arguments = inspect.signature(cls.__init__).parameters.values()
+    itself, *arguments = inspect.signature(cls.__init__).parameters.values()
     positional, own = ([each for each in arguments if each.kind is kind] for kind in (POSITIONAL, KEYWORD))
     original = cls.__init__
     base = next(base for base in cls.__mro__[1:] if "__init__" in vars(base))
-    names = {parameter.name for parameter in positional + own} | set(without)
+    names = {parameter.name for parameter in [itself, *positional, *own]} | set(without)
     inherited = [
         parameter for name, parameter in inspect.signature(base.__init__).parameters.items() if name not in names
     ]
@@ -149,7 +149,7 @@ def shares_parameters(cls=None, *, without=()):
 
     if positional:
         inherited = [parameter.replace(kind=KEYWORD) for parameter in inherited]
-    __init__.__signature__ = inspect.Signature(positional + inherited + own)
+    __init__.__signature__ = inspect.Signature([itself, *positional, *inherited, *own])
     cls.__init__ = __init__
     if cls.__doc__:  # absent under python -OO
         inherited_names = {parameter.name for parameter in inherited if f"\n    {parameter.name} :" not in cls.__doc__}
