@@ -25,6 +25,8 @@ extensions = [
 exclude_patterns = ["_build", "sg_execution_times.rst"]
 templates_path = ["_templates"]
 default_role = "literal"  # single backquotes in docstrings name arguments and functions
+smartquotes = False  # "lstm" in a docstring is code
+toc_object_entries_show_parents = "hide"
 nitpicky = True
 nitpick_ignore_regex = [("py:.*", r"(sklearn|str|unicodedata|matplotlib)\..*")]  # their pages are not linked
 suppress_warnings = ["config.cache"]  # a function among the gallery's settings
@@ -56,6 +58,7 @@ sphinx_gallery_conf = {
     "remove_config_comments": True,
     "plot_gallery": True,
     "abort_on_example_error": True,
+    "default_thumb_file": str(Path(__file__).parent / "_static" / "example.svg"),
 }
 
 # ---- HTML ----
@@ -66,6 +69,7 @@ html_static_path = ["_static"]
 html_css_files = ["lstmfast.css"]
 html_theme_options = {
     "navbar_end": ["theme-switcher"],
+    "header_links_before_dropdown": 6,
     "secondary_sidebar_items": ["page-toc"],
     "footer_start": ["copyright"],
     "footer_end": [],

@@ -38,7 +38,7 @@ class SequenceScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         The number of steps of all sequences together.
     n_features_in_ : int
         F, or T when fitted on a 2-D X of shape (n, T).
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         The column names; only when fitted on a table whose column names are all strings.
 
     Examples

@@ -43,7 +43,7 @@ class SequenceVectorizer(TransformerMixin, BaseEstimator):
     vocabulary_ : dict of str to int
         The id of each token, in the order of the ids 1, 2, ...
     n_tokens_ : int
-        The number of ids, that of unknown tokens included: ids are 0 ... n_tokens_ - 1.
+        The number of ids, that of unknown tokens included: ids are 0 ... `n_tokens_` - 1.
 
     Notes
     -----

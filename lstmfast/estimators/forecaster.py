@@ -61,7 +61,7 @@ class LSTMForecaster(SupervisedEstimator):
         Variables of a series, d.
     n_features_in_ : int
         Covariates, the columns of X; 0 without X.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Their names, where X was a data frame.
     n_calibration_windows_ : int
         Windows that intervals are calibrated on.

@@ -95,7 +95,7 @@ callbacks : callable or list of callables, default=None
 INPUT_ATTRIBUTES = """\
 n_features_in_ : int
     Features of a step; for two-dimensional X, its columns.
-feature_names_in_ : ndarray of shape (n_features_in_,)
+feature_names_in_ : ndarray of shape (`n_features_in_`,)
     Column names of X, where it was a data frame."""
 
 ATTRIBUTES = """\

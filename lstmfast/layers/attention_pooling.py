@@ -9,7 +9,9 @@ from .products import packed_matrix, product, product_backward
 
 
 class AttentionPooling(Trainable):
-    """Weighted mean of a sequence's steps, by weights that are learned::
+    """Weighted mean of a sequence's steps, by weights that are learned.
+
+    Of the steps y_t::
 
         score_t = context . tanh(y_t kernel + bias)
         weight_t = exp(score_t) / sum_s exp(score_s)
