@@ -92,8 +92,8 @@ def _with_one_output(network, coefficients):
     nothing, output = np.zeros((1, layer.input_size)), Dense(layer.input_size, 1, dtype="float64")
     output.weight = layer.backward(nothing, coefficients[None]).T
     output.bias = layer.forward(nothing) @ coefficients
-    result = copy.copy(network)
-    result.head = copy.copy(network.head)
+    result = object.__new__(type(network))  # copy.copy would copy the parameters too
+    vars(result).update(vars(network), head=copy.copy(network.head))
     result.head.layers = [*network.dense[:-1], output]
     return result
 
