@@ -10,12 +10,14 @@ M. Sundararajan, A. Taly and Q. Yan, "Axiomatic attribution for deep networks", 
 "Visualizing and understanding convolutional networks", ECCV 2014.
 """
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from .encoder_decoder import SequencePairs
+from .layers import Dense
 from .layers.traces import gate_traces, state_traces
 from .sequences import Sequences, offsets_of
 
@@ -66,6 +68,8 @@ def linear_score(network, coefficients, threads):
     coefficients : ndarray of shape (n_outputs,), or of a network without pooling (T, n_outputs)
     threads : ThreadChoice
     """
+    if coefficients.ndim == 1:
+        network, coefficients = _with_one_output(network, coefficients), np.ones(1)
 
     def repeated(m):
         return np.tile(np.atleast_2d(coefficients), (m, 1))
@@ -82,11 +86,23 @@ def linear_score(network, coefficients, threads):
     return Score(values, gradients, coefficients.size)
 
 
+def _with_one_output(network, coefficients):
+    """The network with that sum as its only output: so a point on a path does not pay for a vocabulary."""
+    layer = network.dense[-1]
+    nothing, output = np.zeros((1, layer.input_size)), Dense(layer.input_size, 1, dtype="float64")
+    output.weight = layer.backward(nothing, coefficients[None]).T
+    output.bias = layer.forward(nothing) @ coefficients
+    result = object.__new__(type(network))  # copy.copy would copy the parameters too
+    vars(result).update(vars(network), head=copy.copy(network.head))
+    result.head.layers = [*network.dense[:-1], output]
+    return result
+
+
 def on_source_vectors(network):
     """An EncoderDecoder in float64 with the same weights, whose encoder reads what its embedding makes of tokens."""
-    copy = network.copy(n_frozen_layers=0, dtype="float64")
-    copy.encoder.embedding = None
-    return copy
+    result = network.copy(n_frozen_layers=0, dtype="float64")
+    result.encoder.embedding = None
+    return result
 
 
 def translation_score(network, source_length, target, threads):
