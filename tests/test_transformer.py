@@ -262,6 +262,15 @@ def test_the_runtime_says_where_to_go(tmp_path):
         runtime.load(tmp_path / "model")
 
 
+@TASKS
+def test_attention(task):
+    found = transformer(pooling="attention", conv_layers=((4, 2),)).fit(X, TARGETS[task])
+    for x, weights in zip(X, found.attention(X), strict=True):
+        assert weights.shape == (len(x),)
+        assert weights.sum() == pytest.approx(1, rel=1e-6)
+    assert not hasattr(transformer(), "attention")
+
+
 # ---- going on -------------------------------------------------------------------------------------------------------
 @TASKS
 def test_warm_start_goes_on(task):
