@@ -262,6 +262,15 @@ def test_the_runtime_says_where_to_go(tmp_path):
         runtime.load(tmp_path / "model")
 
 
+@TASKS
+def test_attention(task):
+    found = transformer(pooling="attention", conv_layers=((4, 2),)).fit(X, TARGETS[task])
+    for x, weights in zip(X, found.attention(X), strict=True):
+        assert weights.shape == (len(x),)
+        assert weights.sum() == pytest.approx(1, rel=1e-6)
+    assert not hasattr(transformer(), "attention")
+
+
 # ---- going on -------------------------------------------------------------------------------------------------------
 @TASKS
 def test_warm_start_goes_on(task):
@@ -300,6 +309,36 @@ def test_an_interrupt_keeps_the_last_weights(task):
         found.fit(X, TARGETS[task])
     assert found.stop_reason_ == "interrupted"
     assert found.transform(X).tobytes() == transformer(max_iter=2).fit(X, TARGETS[task]).transform(X).tobytes()
+
+
+def parts_taken(source, target):
+    return {
+        name for name, array in target._network.named_parameters().items()
+        if np.array_equal(array, source._network.named_parameters().get(name))
+    }  # fmt: skip
+
+
+@TASKS
+@pytest.mark.parametrize("from_file", [False, True], ids=["estimator", "file"])
+def test_others_start_from_its_layers_and_it_from_theirs(tmp_path, from_file, task):
+    """Unsupervised pretraining: Dai & Le 2015, "Semi-supervised sequence learning"."""
+    found = transformer().fit(X, TARGETS[task])
+    found.save(tmp_path / "model")
+    recurrent = {"0.kernel", "0.recurrent_kernel", "0.bias"}
+    start = {"pretrained": tmp_path / "model" if from_file else found, "max_iter": 1, "learning_rate_init": 1e-30}
+    assert recurrent <= parts_taken(found, small(LSTMClassifier, **start).fit(X, LABELS))
+    for y in TARGETS.values():
+        assert recurrent <= parts_taken(found, transformer(**start).fit(X, y))
+    classifier = small().fit(X, LABELS)
+    assert recurrent <= parts_taken(classifier, transformer(**start | {"pretrained": classifier}).fit(X, TARGETS[task]))
+
+
+def test_frozen_layers_stay(tmp_path):
+    classifier = small(hidden_layer_sizes=(5, 4)).fit(X, LABELS)
+    found = transformer(hidden_layer_sizes=(5, 4), pretrained=classifier, n_frozen_layers=1).fit(X)
+    assert parts_taken(classifier, found) == {"0.kernel", "0.recurrent_kernel", "0.bias"}
+    found.save(tmp_path / "model")
+    assert lstmfast.load(tmp_path / "model").transform(X).tobytes() == found.transform(X).tobytes()
 
 
 # ---- what it must refuse --------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils._param_validation import StrOptions
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import check_is_fitted
 
@@ -207,6 +208,22 @@ class LSTMTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Recurre
             A sequence's have the same bits alone and in any company.
         """
         return self._fitted_learner().transform(X)
+
+    @available_if(lambda self: self.pooling == "attention")
+    def attention(self, X):
+        """Weights of a sequence's steps in the mean that pooling="attention" makes of them.
+
+        Parameters
+        ----------
+        X : sequences
+            As in `fit`.
+
+        Returns
+        -------
+        weights : list of ndarrays of shape (T_i,)
+            Those of a sequence sum to 1.
+        """
+        return self._fitted_learner().attention(X)
 
     def reconstruct(self, X):
         """What the decoder makes of the features of X: how much of it they hold.
