@@ -59,7 +59,9 @@ def main(argv=None):
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning
-            return arguments.run(arguments)
+            code = arguments.run(arguments)
+        sys.stdout.flush()  # a broken pipe shows here
+        return code
     except BrokenPipeError:  # `lstmfast predict ... | head`
         # Python flushes standard output at its end, which would fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,6 +1,5 @@
 """``lstmfast info``: what a model file holds."""
 
-import inspect
 import json
 import os
 
@@ -56,7 +55,7 @@ def describe(path):
 
 def _changed_settings(estimator):
     """Arguments that are not what they are by default."""
-    defaults = {name: parameter.default for name, parameter in inspect.signature(type(estimator)).parameters.items()}
+    defaults = type(estimator)().get_params(deep=False)
     settings = {}
     for name, value in estimator.get_params(deep=False).items():
         value = value.tolist() if isinstance(value, np.ndarray | np.generic) else value

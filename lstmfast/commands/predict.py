@@ -105,11 +105,11 @@ def _forecasts(arguments, estimator, schema):
         if arguments.interval is not None:
             bounds = estimator.predict_interval(**future, coverage=arguments.interval)
             forecasts |= dict(zip(("_lower", "_upper"), bounds, strict=True))
-    history = estimator.training_tail_ if y is None else y
     if schema.id is None:
-        forecasts, history = {suffix: [entry] for suffix, entry in forecasts.items()}, [history]
+        forecasts = {suffix: [entry] for suffix, entry in forecasts.items()}
     if arguments.plot is not None:
-        _draw(arguments, estimator, keys, history, forecasts)
+        history = estimator.training_tail_ if y is None else y
+        _draw(arguments, estimator, keys, history if schema.id is not None else [history], forecasts)
     yield forecast_table(schema, keys, forecasts)
 
 

@@ -3,7 +3,6 @@
 import argparse
 import ast
 import csv
-import inspect
 import os
 import sys
 import time
@@ -118,7 +117,7 @@ def run(arguments):
         estimator.fit(*X_and_y)
     print(_what_was_trained(estimator, time.perf_counter() - started))
     save(estimator, arguments.out, schema)
-    example = "" if schema.task == "forecast" else " DATA"
+    example = "" if schema.task == "forecast" and not schema.features else " DATA"
     size = os.path.getsize(arguments.out) / 1024
     print(f"Saved: {arguments.out} ({size:.0f} kB). Next: lstmfast predict {arguments.out}{example}")
     return 0
@@ -220,7 +219,7 @@ def make_estimator(arguments, task):
         settings["scale"] = False
     if arguments.validation_fraction is not None:
         settings["early_stopping"] = True
-    known = inspect.signature(cls).parameters
+    known = cls().get_params(deep=False)
     for name, _ in given:
         if name not in known:
             raise CommandError(f"{cls.__name__} has no argument {name!r}; it has {', '.join(known)}")
