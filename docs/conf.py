@@ -1,7 +1,7 @@
 """Sphinx configuration: ``make -C docs html``."""
 
 import re
-import tempfile
+import sys
 from pathlib import Path
 
 import matplotlib
@@ -9,6 +9,7 @@ import matplotlib
 import lstmfast
 
 matplotlib.use("agg")
+sys.path.insert(0, str(Path(__file__).parent / "_ext"))
 
 project = "lstmfast"
 author = "The lstmfast developers"
@@ -21,6 +22,7 @@ extensions = [
     "numpydoc",
     "myst_parser",
     "sphinx_gallery.gen_gallery",
+    "figures",
 ]
 exclude_patterns = ["_build", "sg_execution_times.rst"]
 templates_path = ["_templates"]
@@ -29,7 +31,6 @@ smartquotes = False  # "lstm" in a docstring is code
 toc_object_entries_show_parents = "hide"
 nitpicky = True
 nitpick_ignore_regex = [("py:.*", r"(sklearn|str|unicodedata|matplotlib)\..*")]  # their pages are not linked
-suppress_warnings = ["config.cache"]  # a function among the gallery's settings
 
 # ---- pages in Markdown ----
 myst_enable_extensions = ["colon_fence", "dollarmath"]
@@ -42,13 +43,11 @@ numpydoc_show_class_members = False  # the template lists them
 _FROM_SCIKIT_LEARN = re.compile(r"set_\w+_request|get_metadata_routing|set_output|[gs]et_params")
 
 # ---- gallery: the quick examples run, the others are shown ----
-_QUICK = ["japanese_vowels", "names_gender", "sunspots"]
-_pictures = tempfile.TemporaryDirectory()
+_QUICK = ["explanations", "japanese_vowels", "names_gender", "sunspots"]
 sphinx_gallery_conf = {
     "examples_dirs": "../examples",
     "gallery_dirs": "examples",
     "filename_pattern": rf"/({'|'.join(_QUICK)})\.py$",
-    "reset_argv": lambda conf, variables: ["--plot", str(Path(_pictures.name, "picture.png"))],
     "within_subsection_order": "FileNameSortKey",
     "image_scrapers": ("matplotlib",),
     "matplotlib_animations": False,
