@@ -12,7 +12,8 @@ each character is, and an interpolated n-gram model, which looks at the last few
     python examples/language_model.py
 
 The text is part of Python (`pydoc_data.topics`) and differs a little from version to version. Some sections have
-paragraphs in common: each is kept once. Every tenth section is for the test.
+paragraphs in common: each is kept once. Every tenth section is for the test. Over three seeds the perplexity was 4.55
+(`python -m benchmarks.accuracy.language_model`).
 """
 
 import argparse

@@ -8,7 +8,8 @@ usual, the last film of everybody is for the test and the rest to learn from, an
 are not recommended. Hit rate at k: how often the last film is among the first k recommended; mean reciprocal rank: 1
 where it comes first, 1/2 where it comes second, and so on. Two baselines: the films that most people rated, and a
 first-order Markov chain, the films that most often came right after the last one. The settings were chosen by
-predicting everybody's last film but one.
+predicting everybody's last film but one. Over three seeds the hit rate at 10 was 0.173 and the mean reciprocal rank
+0.076 (`python -m benchmarks.accuracy.movies`).
 
 The data come with RecBole; without ``--no-deps`` pip would install PyTorch too::
 

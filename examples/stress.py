@@ -13,7 +13,8 @@ word as most words of as many syllables are marked::
     python examples/stress.py --crf
 
 Words of one syllable are left out, and words that sound the same but for the stress ("record") count once, with the
-marks that more of them have. A tenth of the words is for the test.
+marks that more of them have. A tenth of the words is for the test. Over three seeds 91.1 % of the vowels and 81.1 % of
+the words were right, with the conditional random field 91.0 % and 80.9 % (`python -m benchmarks.accuracy.stress`).
 """
 
 import argparse

@@ -57,6 +57,15 @@ def whole_steps(axis):
     axis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
 
 
+def few_dates(axis):
+    """Few date ticks, each saying no more than it has to."""
+    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+
+    locator = AutoDateLocator(minticks=3, maxticks=8)
+    axis.set_major_locator(locator)
+    axis.set_major_formatter(ConciseDateFormatter(locator))
+
+
 class TokenText:
     """Sequences of tokens as text, each token on a patch of its value's colour; long ones go on in the next line.
 

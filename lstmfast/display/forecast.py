@@ -3,7 +3,7 @@
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from .drawing import BLACK, BLUE, VERMILION, axes_for, legend_right, plain
+from .drawing import BLACK, BLUE, VERMILION, axes_for, few_dates, legend_right, plain
 from .inputs import chosen
 
 
@@ -180,6 +180,8 @@ class ForecastDisplay:
             self.true_lines_ += ax.plot(at, _column(true, j), **style)
         if not hasattr(self.history[i], "iloc"):
             ax.set_xlabel("Steps after the last known value")
+        elif before.dtype.kind == "M":
+            few_dates(ax.xaxis)
         plain(ax)
 
 
