@@ -125,7 +125,7 @@ def shares_parameters(cls=None, *, without=()):
     original = cls.__init__
     base = next(base for base in cls.__mro__[1:] if "__init__" in vars(base))
     names = {parameter.name for parameter in positional + own} | set(without)
-    inherited = [
+    itself, *inherited = [
         parameter for name, parameter in inspect.signature(base.__init__).parameters.items() if name not in names
     ]
 
@@ -138,7 +138,7 @@ def shares_parameters(cls=None, *, without=()):
 
     if positional:
         inherited = [parameter.replace(kind=KEYWORD) for parameter in inherited]
-    __init__.__signature__ = inspect.Signature(positional + inherited + own)
+    __init__.__signature__ = inspect.Signature([itself, *positional, *inherited, *own])
     cls.__init__ = __init__
     if cls.__doc__:  # absent under python -OO
         inherited_names = {parameter.name for parameter in inherited if f"\n    {parameter.name} :" not in cls.__doc__}
