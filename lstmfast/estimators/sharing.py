@@ -131,12 +131,12 @@ def shares_parameters(cls=None, *, without=()):
     if cls is None:
         return functools.partial(shares_parameters, without=without)
     POSITIONAL, KEYWORD = inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY
-    itself, *arguments = inspect.signature(cls.__init__).parameters.values()
+    _, *arguments = inspect.signature(cls.__init__).parameters.values()
     positional, own = ([each for each in arguments if each.kind is kind] for kind in (POSITIONAL, KEYWORD))
     original = cls.__init__
     base = next(base for base in cls.__mro__[1:] if "__init__" in vars(base))
-    names = {parameter.name for parameter in [itself, *positional, *own]} | set(without)
-    inherited = [
+    names = {parameter.name for parameter in positional + own} | set(without)
+    itself, *inherited = [
         parameter for name, parameter in inspect.signature(base.__init__).parameters.items() if name not in names
     ]
 
