@@ -54,16 +54,19 @@ class Score:
 # ---- networks as scores ---------------------------------------------------------------------------------------------
 
 
-def on_vectors(network, **changes):
-    """A copy of a Network in float64 whose steps are vectors: of tokens what the embedding makes of them.
+def on_vectors(network, reading_stack, **changes):
+    """A copy of a network in float64 that reads vectors: of tokens what the embedding makes of them.
 
+    reading_stack : network -> its Stack that reads X
     changes : as of `FlatParameters.copy`
     """
-    return network.copy(n_tokens=None, n_frozen_layers=0, dtype="float64", **changes)
+    result = network.copy(n_frozen_layers=0, dtype="float64", **changes)
+    reading_stack(result).embedding = None
+    return result
 
 
 def linear_score(network, coefficients, threads):
-    """Score: the sum of coefficient times output, of a network that `on_vectors` made.
+    """Score: the sum of coefficient times output, of a Network that `on_vectors` made.
 
     coefficients : ndarray of shape (n_outputs,), or of a network without pooling (T, n_outputs)
     threads : ThreadChoice
@@ -98,15 +101,8 @@ def _with_one_output(network, coefficients):
     return result
 
 
-def on_source_vectors(network):
-    """An EncoderDecoder in float64 with the same weights, whose encoder reads what its embedding makes of tokens."""
-    result = network.copy(n_frozen_layers=0, dtype="float64")
-    result.encoder.embedding = None
-    return result
-
-
 def translation_score(network, source_length, target, threads):
-    """Score: log-probability of a target, of a network that `on_source_vectors` made.
+    """Score: log-probability of a target, of an EncoderDecoder that `on_vectors` made.
 
     source_length : int
     target : ndarray of int of shape (T, 1), with its ends

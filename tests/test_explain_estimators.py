@@ -164,7 +164,7 @@ def test_occlusion_of_a_token():
     number = model.vocabulary_["c"]
 
     def score(*vectors):
-        network = on_vectors(model._network, pooling="last")
+        network = on_vectors(model._network, lambda network: network.stack, pooling="last")
         return network.outputs(check_sequences([np.array(vectors)], dtype="float64"))[0, number]
 
     weight = model._network.embedding.weight.astype(np.float64)

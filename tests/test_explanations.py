@@ -10,7 +10,7 @@ from test_explain_estimators import KINDS, METHODS, X, Y, small
 
 from lstmfast import LSTMRegressor, explanations
 from lstmfast.encoder_decoder import EncoderDecoder, SequencePairs
-from lstmfast.explanations import Score, integrated_gradients, occlusion, on_source_vectors
+from lstmfast.explanations import Score, integrated_gradients, occlusion, on_vectors
 from lstmfast.network import Network
 from lstmfast.pooling import NO_POOLING, POOLINGS
 from lstmfast.sequences import Sequences, offsets_of
@@ -61,7 +61,7 @@ def test_gradient_at_the_sources_of_a_translation(kind, attention):
     rng = np.random.default_rng(2)
     network = EncoderDecoder(7, 6, 3, [4, 2], attention=attention, bidirectional=True, cell=kind, dtype="float64")
     network.initialize(rng)
-    network = on_source_vectors(network)
+    network = on_vectors(network, lambda network: network.encoder)
     targets = framed([np.array([2, 3, 2]), np.array([5, 4, 3])])
     steps, offsets = rng.normal(size=(10, 3)), np.array([0, 5, 10])
 

@@ -168,7 +168,7 @@ class Explaining:
 
     def _explained_scores(self, sequences, target):
         """Yields for each sequence the Score that is explained."""
-        network = on_vectors(self._network, **self._explained_config)
+        network = on_vectors(self._network, self._reading_stack, **self._explained_config)
         threads = ThreadChoice(effective_n_threads(self.n_jobs))
         for coefficients in self._coefficients(sequences, target):
             yield linear_score(network, coefficients, threads)
