@@ -279,6 +279,8 @@ class RecurrentEstimator(Explaining, BaseEstimator):
             pretrained = load(pretrained)
         elif isinstance(pretrained, FrozenEstimator):
             pretrained = pretrained.estimator
+        if isinstance(pretrained, RecurrentEstimator):
+            pretrained = pretrained._fitted_learner()
         if not isinstance(pretrained, kind):
             raise TypeError(
                 f"pretrained must be a fitted estimator of this kind, {kind.__name__}, or a file of one, got "
@@ -286,6 +288,10 @@ class RecurrentEstimator(Explaining, BaseEstimator):
             )
         check_is_fitted(pretrained)
         return pretrained
+
+    def _fitted_learner(self):
+        """The estimator that has learned: this one, unless it leaves that to another kind."""
+        return self
 
     def _train(self, network, examples, rng, history, max_iter, validation_score, going_on):
         optimizer = Optimizer(network, **{name: getattr(self, name) for name in _OPTIMIZER_ARGUMENTS})
@@ -314,6 +320,10 @@ class RecurrentEstimator(Explaining, BaseEstimator):
         self.n_outputs_ = network.dense[-1].output_size
         self.n_parameters_ = network.parameters.size
         self.n_layers_ = len(self.layers_)
+
+    def _network_class_of(self, fitted):
+        """Class of the network that goes with the fields of a file."""
+        return self._network_class
 
     def _restore(self, fitted, network, history):
         """Become the fitted estimator that a file describes; an error where its parts are not what they should be."""

@@ -13,6 +13,7 @@ _CLASSES = {
     "LSTMRecommender": "recommender",
     "LSTMRegressor": "regressor",
     "LSTMTagger": "tagger",
+    "LSTMTransformer": "transformer",
     "LSTMTranslator": "translator",
 }
 _HISTORY = ("loss_curve", "grad_norm_curve", "validation_scores", "stop_reason")
@@ -79,8 +80,8 @@ def _rebuild(metadata, arrays):
     cls = getattr(importlib.import_module(f"{__package__}.{_CLASSES[name]}"), name)
     estimator = cls(**{key: decode(value) for key, value in metadata["parameters"].items()})
     estimator._check_arguments()
-    network = rebuild_network(cls._network_class, metadata["network"], arrays)
-    check_fields(metadata["history"], _HISTORY)
     fitted = {key: decode(value) for key, value in metadata["fitted"].items()}
+    network = rebuild_network(estimator._network_class_of(fitted), metadata["network"], arrays)
+    check_fields(metadata["history"], _HISTORY)
     estimator._restore(fitted, network, metadata["history"])
     return estimator

@@ -143,10 +143,14 @@ class SupervisedEstimator(RecurrentEstimator):
         network = self._new_network(self._network_config(sequences), rng, source)
         if self.embedding_weights is not None:
             network.embedding.weight = self.embedding_weights
+        self._start_outputs(network, targets, weights)
+        return network
+
+    def _start_outputs(self, network, targets, weights):
+        """Let training start from the best constant."""
         bias = self._make_loss().initial_bias(targets, weights)
         if bias is not None:
             network.dense[-1].bias = bias
-        return network
 
     def _train_on(self, network, sequences, targets, weights, rng, history, max_iter, validation, going_on):
         def validation_score():
