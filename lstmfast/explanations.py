@@ -7,7 +7,8 @@ of outputs that are nearly equal.
 References
 ----------
 M. Sundararajan, A. Taly and Q. Yan, "Axiomatic attribution for deep networks", ICML 2017. M. D. Zeiler and R. Fergus,
-"Visualizing and understanding convolutional networks", ECCV 2014.
+"Visualizing and understanding convolutional networks", ECCV 2014. J. Crabbe and M. van der Schaar, "Label-free
+explainability for unsupervised models", ICML 2022.
 """
 
 import copy
@@ -71,8 +72,10 @@ def linear_score(network, coefficients, threads):
     coefficients : ndarray of shape (n_outputs,), or of a network without pooling (T, n_outputs)
     threads : ThreadChoice
     """
-    if coefficients.ndim == 1:
-        network, coefficients = _with_one_output(network, coefficients), np.ones(1)
+    if coefficients.ndim == 1:  # so a point on a path does not pay for a vocabulary
+        layer, nothing = network.dense[-1], np.zeros((1, network.dense[-1].input_size))
+        weight, bias = layer.backward(nothing, coefficients[None]).T, layer.forward(nothing) @ coefficients
+        network, coefficients = _with_one_output(network, weight, bias), np.ones(1)
 
     def repeated(m):
         return np.tile(np.atleast_2d(coefficients), (m, 1))
@@ -89,12 +92,18 @@ def linear_score(network, coefficients, threads):
     return Score(values, gradients, coefficients.size)
 
 
-def _with_one_output(network, coefficients):
-    """The network with that sum as its only output: so a point on a path does not pay for a vocabulary."""
-    layer = network.dense[-1]
-    nothing, output = np.zeros((1, layer.input_size)), Dense(layer.input_size, 1, dtype="float64")
-    output.weight = layer.backward(nothing, coefficients[None]).T
-    output.bias = layer.forward(nothing) @ coefficients
+def feature_score(network, weights, threads):
+    """Score: the sum of weight times what the output layer sees, of a Network that `on_vectors` made.
+
+    weights : ndarray of shape (d,)
+    """
+    return linear_score(_with_one_output(network, weights[:, None], [0.0]), np.ones(1), threads)
+
+
+def _with_one_output(network, weight, bias):
+    """The network with another output layer, of weight (d, 1) and bias (1,)."""
+    output = Dense(len(weight), 1, dtype="float64")
+    output.weight, output.bias = weight, bias
     result = object.__new__(type(network))  # copy.copy would copy the parameters too
     vars(result).update(vars(network), head=copy.copy(network.head))
     result.head.layers = [*network.dense[:-1], output]

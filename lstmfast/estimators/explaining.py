@@ -52,7 +52,8 @@ class Explaining:
             scores of all steps are added up, or a pair of a step and a label (or None); None: the scores of the labels
             that `predict` gives (with a CRF, of its emissions). Of a language model and a recommender the next token or
             item, whose score before softmax is explained; None: the most probable one. Of a translator a list of
-            targets, whose log-probabilities are explained; None: what `predict` writes.
+            targets, whose log-probabilities are explained; None: what `predict` writes. Of a transformer a feature;
+            None: how similar the features are to those of X, as a dot product (Crabbe & van der Schaar 2022).
         baseline : array-like, default=None
             What stands for no information: one number, F numbers (the features of a step), or sequences shaped like X.
             None: 0, and of tokens the vector 0.
@@ -187,6 +188,13 @@ class Explaining:
                 workspace=Workspace(), n_threads=n_threads,
             )  # fmt: skip
             yield traces(stack, record, method)
+
+
+def check_column(target, n_columns, of):
+    """A target that is the number of a column."""
+    if isinstance(target, bool) or not isinstance(target, Integral) or not 0 <= target < n_columns:
+        raise ValueError(f"target must be a column of {of}, an integer from 0 to {n_columns - 1}, got {target!r}")
+    return int(target)
 
 
 def one_hot(numbers, n_outputs):
