@@ -8,6 +8,7 @@ from ._version import __version__
 # and serving code never pays for scikit-learn.
 _HOMES = {
     "LSTMClassifier": "estimators",
+    "LSTMForecaster": "estimators",
     "LSTMLanguageModel": "estimators",
     "LSTMRecommender": "estimators",
     "LSTMRegressor": "estimators",

@@ -6,7 +6,8 @@ import numpy as np
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
-from .sequences import CHUNK, as_numbers, check_finite, check_sequences, is_list, to_contiguous
+from .sequences import CHUNK, check_sequences
+from .series import named_series, read_series, windows_of
 
 
 class SequenceScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
@@ -247,11 +248,9 @@ def make_windows(series, window, horizon=1, step=1):
     ((9, 24, 4), (9, 12, 4))
     """
     window, horizon, step = _positive(window, "window"), _positive(horizon, "horizon"), _positive(step, "step")
-    arrays = _read_series(series, window, horizon)
-    views = []
-    for array in arrays:
-        view = np.lib.stride_tricks.sliding_window_view(array.reshape(len(array), -1), window + horizon, axis=0)
-        views.append(view[::step].transpose(0, 2, 1))  # (n, window + horizon, d)
+    needed_for = f"window={window} and horizon={horizon}"
+    arrays = read_series(named_series(series, "series"), "series", window + horizon, needed_for)
+    views = [windows_of(array.reshape(len(array), -1), window + horizon)[::step] for array in arrays]
     X = np.concatenate([view[:, :window] for view in views])
     y = np.concatenate([view[:, window:] for view in views])
     if horizon == 1:
@@ -265,31 +264,3 @@ def _positive(value, name):
     if value < 1:
         raise ValueError(f"{name} must be at least 1, got {value}.")
     return operator.index(value)
-
-
-def _read_series(series, window, horizon):
-    """The series as a list of C-contiguous arrays of one float type, (T,) or (T, d)."""
-    entries = list(series) if is_list(series) else []
-    if entries and hasattr(entries[0], "__len__"):
-        named = {f"series[{i}]": as_numbers(entry, f"series[{i}]") for i, entry in enumerate(entries)}
-    else:
-        named = {"series": as_numbers(series, "series")}
-    first_name, first = next(iter(named.items()))
-    for name, array in named.items():
-        if array.ndim not in (1, 2) or array.shape[1:] == (0,):
-            raise ValueError(f"{name} must have shape (T,) or (T, d) with d at least 1, got {array.shape}.")
-        if array.shape[1:] != first.shape[1:]:
-            raise ValueError(
-                f"{name} has shape {array.shape}, but {first_name} has {first.shape}: all series must have the same "
-                "number of columns."
-            )
-        if len(array) < window + horizon:
-            raise ValueError(
-                f"{name} has {len(array)} steps, but window={window} and horizon={horizon} need at least "
-                f"{window + horizon}."
-            )
-    dtype = np.float32 if all(array.dtype.type is np.float32 for array in named.values()) else np.float64
-    named = {name: to_contiguous(array, dtype) for name, array in named.items()}
-    for name, array in named.items():
-        check_finite(array, "series", name)
-    return list(named.values())

@@ -1,6 +1,7 @@
 """scikit-learn estimators."""
 
 from .classifier import LSTMClassifier
+from .forecaster import LSTMForecaster
 from .language_model import LSTMLanguageModel
 from .recommender import LSTMRecommender
 from .regressor import LSTMRegressor
@@ -11,6 +12,7 @@ from .translator import LSTMTranslator
 
 __all__ = [
     "LSTMClassifier",
+    "LSTMForecaster",
     "LSTMLanguageModel",
     "LSTMRecommender",
     "LSTMRegressor",

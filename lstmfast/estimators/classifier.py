@@ -13,11 +13,11 @@ from ..decisions import Labels
 from ..losses import SigmoidCrossEntropy, SoftmaxCrossEntropy
 from .explaining import one_hot
 from .sharing import shares_parameters
-from .supervised import SupervisedEstimator, check_weights
+from .supervised import SequenceEstimator, check_weights
 
 
 @shares_parameters
-class LSTMClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin, SupervisedEstimator):
+class LSTMClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin, SequenceEstimator):
     """Classify sequences with an LSTM network.
 
     Recurrent layers (Hochreiter & Schmidhuber 1997, with the forget gate of Gers, Schmidhuber & Cummins 2000), pooling
@@ -53,7 +53,7 @@ class LSTMClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classifi
     array(['fall'], dtype='<U4')
     """
 
-    _parameter_constraints = SupervisedEstimator._parameter_constraints | {
+    _parameter_constraints = SequenceEstimator._parameter_constraints | {
         "class_weight": [dict, "array-like", str, None]
     }
 

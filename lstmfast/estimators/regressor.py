@@ -14,11 +14,11 @@ from ..losses import REGRESSION_LOSSES, Quantile
 from ..sequences import as_numbers, check_finite, to_contiguous
 from .explaining import check_column, one_hot
 from .sharing import shares_parameters
-from .supervised import SupervisedEstimator
+from .supervised import SequenceEstimator
 
 
 @shares_parameters
-class LSTMRegressor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RegressorMixin, SupervisedEstimator):
+class LSTMRegressor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RegressorMixin, SequenceEstimator):
     """Predict numbers from sequences with an LSTM network.
 
     Recurrent layers (Hochreiter & Schmidhuber 1997, with the forget gate of Gers, Schmidhuber & Cummins 2000), pooling
@@ -59,7 +59,7 @@ class LSTMRegressor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Regressor
     True
     """
 
-    _parameter_constraints = SupervisedEstimator._parameter_constraints | {
+    _parameter_constraints = SequenceEstimator._parameter_constraints | {
         "loss": [StrOptions(set(REGRESSION_LOSSES))],
         "quantile": [Interval(Real, 0, 1, closed="neither")],
     }

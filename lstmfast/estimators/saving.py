@@ -9,6 +9,7 @@ from ..saved_model import check_fields, decode, encode, inconsistency, rebuild_n
 # Each estimator and the module it is in.
 _CLASSES = {
     "LSTMClassifier": "classifier",
+    "LSTMForecaster": "forecaster",
     "LSTMLanguageModel": "language_model",
     "LSTMRecommender": "recommender",
     "LSTMRegressor": "regressor",
@@ -27,15 +28,21 @@ def save(estimator, path):
     parameters |= dict.fromkeys({"callbacks", "embedding_weights", "pretrained"} & parameters.keys())
     if not isinstance(parameters["random_state"], Integral | None):
         parameters["random_state"] = None
-    network, history = estimator._network, estimator._history
+    network, history, fitted = estimator._network, estimator._history, estimator._fitted()
+    arrays = {name: fitted.pop(name) for name in _array_fields(estimator)}
     metadata = {
         "estimator": type(estimator).__name__,
         "parameters": {name: encode(value) for name, value in parameters.items()},
-        "fitted": {name: encode(value) for name, value in estimator._fitted().items()},
+        "fitted": {name: encode(value) for name, value in fitted.items()},
         "history": {name: getattr(history, name) for name in _HISTORY},
         "network": network.config,
     }
-    write_model(path, metadata, network.named_parameters())
+    write_model(path, metadata, network.named_parameters() | arrays)
+
+
+def _array_fields(estimator):
+    """Fields of `_fitted()` too large for JSON, which stand beside the weights."""
+    return getattr(estimator, "_array_fields", ())
 
 
 def load(path):
@@ -80,7 +87,8 @@ def _rebuild(metadata, arrays):
     cls = getattr(importlib.import_module(f"{__package__}.{_CLASSES[name]}"), name)
     estimator = cls(**{key: decode(value) for key, value in metadata["parameters"].items()})
     estimator._check_arguments()
-    fitted = {key: decode(value) for key, value in metadata["fitted"].items()}
+    fitted = {name: arrays.pop(name) for name in _array_fields(estimator)}
+    fitted |= {key: decode(value) for key, value in metadata["fitted"].items()}
     network = rebuild_network(estimator._network_class_of(fitted), metadata["network"], arrays)
     check_fields(metadata["history"], _HISTORY)
     estimator._restore(fitted, network, metadata["history"])

@@ -124,20 +124,19 @@ def shares_parameters(cls=None, *, without=()):
     """Class decorator for an estimator whose ``__init__`` passes ``**parameters`` on to its base's.
 
     Its signature then names the base's arguments too, first, so that `get_params`, `clone` and help see them all, but
-    those it goes `without`; and ``{parameters}``, ``{input_attributes}`` and ``{attributes}`` in its docstring become
+    those it goes `without`. Arguments of its own that may be positional come before these, which are then by keyword
+    only. And ``{parameters}``, ``{input_attributes}`` and ``{attributes}`` in its docstring become
     the shared texts. What the docstring describes itself is left out of these.
     """
     if cls is None:
         return functools.partial(shares_parameters, without=without)
-    own = [
-        parameter
-        for parameter in inspect.signature(cls.__init__).parameters.values()
-        if parameter.kind is inspect.Parameter.KEYWORD_ONLY
-    ]
+    POSITIONAL, KEYWORD = inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY
+    _, *arguments = inspect.signature(cls.__init__).parameters.values()
+    positional, own = ([each for each in arguments if each.kind is kind] for kind in (POSITIONAL, KEYWORD))
     original = cls.__init__
     base = next(base for base in cls.__mro__[1:] if "__init__" in vars(base))
-    names = {parameter.name for parameter in own} | set(without)
-    inherited = [
+    names = {parameter.name for parameter in positional + own} | set(without)
+    itself, *inherited = [
         parameter for name, parameter in inspect.signature(base.__init__).parameters.items() if name not in names
     ]
 
@@ -148,7 +147,9 @@ def shares_parameters(cls=None, *, without=()):
                 raise TypeError(f"{type(self).__name__} has no argument {name!r}")
         original(self, *args, **parameters)
 
-    __init__.__signature__ = inspect.Signature(inherited + own)
+    if positional:
+        inherited = [parameter.replace(kind=KEYWORD) for parameter in inherited]
+    __init__.__signature__ = inspect.Signature([itself, *positional, *inherited, *own])
     cls.__init__ = __init__
     if cls.__doc__:  # absent under python -OO
         inherited_names = {parameter.name for parameter in inherited if f"\n    {parameter.name} :" not in cls.__doc__}

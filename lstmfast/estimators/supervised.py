@@ -15,7 +15,7 @@ from .base import RecurrentEstimator, generator
 
 
 class SupervisedEstimator(RecurrentEstimator):
-    """Base of classifier, regressor and tagger. A subclass says what its targets are:
+    """Training on a target for each sequence. A subclass says what its targets are:
 
     - ``_check_targets(y, reset)``: y -> targets (n, ...) for the loss; with reset, sets what it learns (``classes_``).
     - ``_make_loss()``, ``_validation_score(outputs, targets)``
@@ -187,11 +187,13 @@ class SupervisedEstimator(RecurrentEstimator):
         if network.dense[-1].output_size != self._decision.n_outputs:
             raise ValueError("the network does not have the outputs of the estimator")
 
-    # ---- using a fitted estimator ----
-
     @property
     def _decision(self):
         return self._decision_class(*[getattr(self, name) for name in self._decision_class.fields])
+
+
+class SequenceEstimator(SupervisedEstimator):
+    """Base of classifier, regressor and tagger: what they do, once fitted, with sequences that users give."""
 
     @property
     def _n_features_out(self):

@@ -1,0 +1,379 @@
+"""LSTMForecaster."""
+
+from numbers import Integral, Real
+
+import numpy as np
+from sklearn.metrics import r2_score
+from sklearn.utils._param_validation import Interval, StrOptions, validate_parameter_constraints
+from sklearn.utils.validation import check_is_fitted
+
+from ..config import effective_n_threads
+from ..conformal import ConformalQuantiles
+from ..decisions import Numbers
+from ..layers.parameters import check_dtype, check_size
+from ..past import Past
+from ..saved_model import check_fields
+from ..sequences import Sequences, to_contiguous
+from ..series import Origins, Preparation, unit
+from .base import COUNT
+from .regressor import LSTMRegressor
+from .sharing import shares_parameters
+from .supervised import SupervisedEstimator
+
+
+@shares_parameters(without=("embedding_dim", "embedding_weights"))
+class LSTMForecaster(SupervisedEstimator):
+    """Forecast series with an LSTM network, with prediction intervals.
+
+    A network as `LSTMRegressor`'s reads the last `window` steps of a series and gives the next ones. It learns from all
+    windows of one series or of many; each is standardised by its own mean and standard deviation, after logarithm and
+    differences if these are asked for, and forecasts are turned back. What has a trend needs differences: a network
+    does not extrapolate.
+
+    Parameters
+    ----------
+    horizon : int, default=1
+        Steps to forecast.
+    window : int, default=24
+        Steps that the network sees: at least a period of what is seasonal.
+    strategy : {"direct", "recursive"}, default="direct"
+        "direct": the network gives all steps of the horizon at once. "recursive": it gives the next step, which is fed
+        back for the one after it; a forecast may then be of any length.
+    differences : int or tuple of int, default=()
+        Lags: 1 makes the network forecast changes from step to step, 12 those from year to year of monthly data,
+        (1, 12) does both. Undone in the forecasts.
+    log : bool, default=False
+        Forecast the logarithm, where variation grows with the level; values must be positive.
+    scale : bool, default=True
+        Standardise each series, after the differences; and each covariate, over all series.
+    calibration_fraction : float in [0, 1), default=0.2
+        Share of each series' windows, at its end, that are kept out of training, to calibrate `predict_interval`. 0:
+        train on all of them, and have no intervals.
+    loss, quantile : as of `LSTMRegressor`, default="squared_error", 0.5
+        Of the standardised values.
+    {parameters}
+
+    Attributes
+    ----------
+    n_variables_ : int
+        Variables of a series, d.
+    n_features_in_ : int
+        Covariates, the columns of X; 0 without X.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Their names, where X was a data frame.
+    n_calibration_windows_ : int
+        Windows that intervals are calibrated on.
+    {attributes}
+
+    Notes
+    -----
+    The intervals are split-conformal (Vovk, Gammerman & Shafer 2005; Lei et al. 2018): the half-width for a step of the
+    horizon is a quantile of how far forecasts of that step were off on the calibration windows, in units of the
+    standard deviation of the series so far, so that series of any scale share it. Each calibration window is forecast
+    as `predict` would have done at the time. Nothing of it was a training target, and `early_stopping` holds out
+    windows before it.
+
+    Their coverage is guaranteed if the errors to come are exchangeable with those of the calibration windows. Errors of
+    a series are not quite that: neighbouring windows overlap, so that the quantile varies more than its number of
+    windows suggests, and a series may change. So coverage is about right on average over many series and origins, for
+    each step by itself; it is not guaranteed for one series, nor for all steps of a horizon together.
+
+    At each step of a window the network reads the values of the series, and the covariates of the steps that are to be
+    forecast from there. Windows are copied: they take about `window` times the memory of the series.
+
+    References
+    ----------
+    G. E. P. Box and G. M. Jenkins, "Time Series Analysis: Forecasting and Control", revised ed. 1976. J. Lei,
+    M. G'Sell, A. Rinaldo, R. J. Tibshirani and L. Wasserman, "Distribution-free predictive inference for regression",
+    JASA 113, 2018. V. Vovk, A. Gammerman and G. Shafer, "Algorithmic Learning in a Random World", 2005.
+
+    See Also
+    --------
+    LSTMRegressor : The same network for targets of any kind; `make_windows` cuts series for it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lstmfast import LSTMForecaster
+    >>> rng = np.random.default_rng(0)
+    >>> y = 20 + 5 * np.sin(np.arange(300) * np.pi / 6) + rng.normal(scale=0.1, size=300)
+    >>> forecaster = LSTMForecaster(
+    ...     horizon=6, window=12, hidden_layer_sizes=16, learning_rate_init=0.01, max_iter=50, random_state=0
+    ... ).fit(y)
+    >>> bool(np.abs(forecaster.predict() - (20 + 5 * np.sin(np.arange(300, 306) * np.pi / 6))).max() < 0.5)
+    True
+    >>> lower, upper = forecaster.predict_interval(coverage=0.8)
+    >>> lower.shape, bool((lower < upper).all())
+    ((6,), True)
+    """
+
+    _parameter_constraints = LSTMRegressor._parameter_constraints | {
+        "horizon": [COUNT],
+        "window": [COUNT],
+        "strategy": [StrOptions({"direct", "recursive"})],
+        "differences": [COUNT, "array-like"],
+        "log": ["boolean"],
+        "scale": ["boolean"],
+        "calibration_fraction": [Interval(Real, 0, 1, closed="left")],
+    }
+
+    def __init__(
+        self, horizon=1, window=24, strategy="direct", *, differences=(), log=False, scale=True,
+        calibration_fraction=0.2, loss="squared_error", quantile=0.5, **parameters,
+    ):  # fmt: skip
+        super().__init__(**parameters)
+        self.horizon = horizon
+        self.window = window
+        self.strategy = strategy
+        self.differences = differences
+        self.log = log
+        self.scale = scale
+        self.calibration_fraction = calibration_fraction
+        self.loss = loss
+        self.quantile = quantile
+
+    # ---- fitting ----
+
+    def fit(self, y, X=None):
+        """Learn to continue series.
+
+        Parameters
+        ----------
+        y : array-like of shape (T,) or (T, d), or list of such
+            One series of T numbers, or of T rows of d variables; or a list of series of different lengths. pandas'
+            Series and DataFrame are continued as such; their index must be evenly spaced.
+        X : array-like of shape (T, F), or list of such, default=None
+            Covariates, row for row with y, that are known in the future too: holidays, prices, plans.
+
+        Returns
+        -------
+        self : object
+            Fitted estimator. If fit raises an error, the estimator is as it was before.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If an argument is out of range, or y or X are not as described; the message says what is wrong.
+        """
+        return self._change(lambda draft: draft._fit_series(y, X))
+
+    def _fit_series(self, y, X):
+        going_on = self.warm_start and hasattr(self, "_network")
+        self._check_arguments()
+        preparation = Preparation(
+            window=int(self.window), horizon=int(self.horizon), direct=self.strategy == "direct", lags=self._lags(),
+            log=bool(self.log), scale=bool(self.scale),
+        )  # fmt: skip
+        self._past, series = Past.learn(y, X, preparation, self)
+        if going_on and self._network.config["n_outputs"] != self._decision.n_outputs:
+            raise ValueError(
+                f"the weights to go on from give {self._network.config['n_outputs']} numbers, not {preparation.width} "
+                f"steps of {self.n_variables_} variables; fit with warm_start=False to start anew"
+            )
+        training, validation, calibration = self._split(series)
+        history = getattr(self, "_history", None)
+        try:
+            self._fit(*training, None, *validation)
+        finally:
+            if getattr(self, "_history", None) is not history:  # also where training was interrupted
+                self._calibrate(series, calibration)
+
+    def _check_arguments(self):
+        super()._check_arguments()
+        self._lags()
+
+    def _lags(self):
+        given = [self.differences] if isinstance(self.differences, Integral) else self.differences
+        return tuple(check_size(lag, "each of differences") for lag in given)
+
+    def _split(self, series):
+        """Examples to train on, examples for `early_stopping` or (None, None), and the origins to calibrate on."""
+        fractions = self.calibration_fraction, self.validation_fraction if self.early_stopping else 0
+        splits = [self._past.preparation.split(len(each.changes), *fractions) for each in series]
+        training, validation, calibration = zip(*splits, strict=True)
+        if not self.early_stopping:
+            return self._examples(series, training, training), (None, None), calibration
+        if not any(map(len, validation)):
+            raise ValueError(
+                f"early_stopping with validation_fraction={self.validation_fraction} leaves no window for validation; "
+                "give longer series, a shorter window or horizon, or set early_stopping=False"
+            )
+        return *(self._examples(series, chosen, training) for chosen in (training, validation)), calibration
+
+    def _examples(self, series, chosen, training):
+        """Sequences and targets at chosen origins of each series, as the network takes them."""
+        parts = [self._past.preparation.examples(*each) for each in zip(series, chosen, training, strict=True)]
+        inputs, targets = map(np.concatenate, zip(*parts, strict=True))
+        dtype = check_dtype(self.dtype)
+        return as_sequences(inputs, dtype), to_contiguous(targets.reshape(len(targets), -1), dtype)
+
+    def _calibrate(self, series, chosen):
+        """Compare the forecasts at chosen origins of each series with what came."""
+        preparation = self._past.preparation
+        pairs = [preparation.forecasts_due(*each) for each in zip(series, chosen, strict=True)]
+        origins, truth = zip(*pairs, strict=True)
+        origins = Origins.join(origins)
+        errors = np.concatenate(truth) - self._forecast(origins, preparation.horizon)
+        self._quantiles = ConformalQuantiles.of(errors / unit(origins.scale))
+
+    # What `_fit` is given here is sound already.
+    def _check_sequences(self, sequences, reset):
+        return sequences
+
+    def _pair_targets(self, sequences, targets, reset):
+        return targets
+
+    @property
+    def _decision(self):
+        n_outputs = self._past.preparation.width * self.n_variables_
+        return Numbers(n_outputs, n_outputs == 1)
+
+    _make_loss, _validation_score = LSTMRegressor._make_loss, LSTMRegressor._validation_score
+
+    @property
+    def n_variables_(self):
+        check_is_fitted(self, "_past")
+        return self._past.n_variables
+
+    @property
+    def n_calibration_windows_(self):
+        check_is_fitted(self, "_quantiles")
+        return self._quantiles.n
+
+    # ---- forecasting ----
+
+    def _forecast(self, origins, horizon):
+        """Levels (n, horizon, d)."""
+        n_threads = effective_n_threads(self.n_jobs)
+
+        def predict(inputs):
+            sequences = as_sequences(inputs, self._network.dtype)
+            return self._network.outputs(sequences, n_threads=n_threads).astype(np.float64)
+
+        return self._past.preparation.forecast(origins, horizon, predict)
+
+    def predict(self, y=None, X=None, horizon=None):
+        """Continue series.
+
+        Parameters
+        ----------
+        y : as in `fit`, default=None
+            Series to continue, of at least ``window + sum(differences)`` steps. None: those of `fit`.
+        X : as in `fit`, default=None
+            Covariates, where `fit` had them: the future rows (horizon, F); where y is given, those of y and the future,
+            (T + horizon, F). With ``strategy="direct"`` those of the whole fitted horizon, even if fewer steps are
+            asked for.
+        horizon : int, default=None
+            Steps to forecast; None: as many as in `fit`. More than these only with ``strategy="recursive"``.
+
+        Returns
+        -------
+        forecast : ndarray, Series or DataFrame of shape (horizon,) or (horizon, d), or list of such
+            In the form of y; the index of a Series or DataFrame goes on.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If y or X are not as described, or the horizon is out of reach.
+        """
+        check_is_fitted(self)
+        horizon = self._past.preparation.check_horizon(horizon)
+        origins, like = self._past.begin(y, X, horizon, self)
+        return like(self._past.preparation.values(self._forecast(origins, horizon)))
+
+    def predict_interval(self, y=None, X=None, horizon=None, coverage=0.9):
+        """Intervals that hold what will come, for each step by itself, with about this probability.
+
+        Parameters
+        ----------
+        y, X, horizon : as in `predict`
+            Intervals reach as far as the horizon of `fit`, with either strategy.
+        coverage : float in (0, 1), default=0.9
+            See the notes of this class on what is promised.
+
+        Returns
+        -------
+        lower, upper : each as `predict` returns
+
+        Raises
+        ------
+        ValueError
+            If there are too few calibration windows for this coverage, or none.
+        """
+        validate_parameter_constraints({"coverage": [Interval(Real, 0, 1, closed="neither")]}, {"coverage": coverage},
+                                       "predict_interval")  # fmt: skip
+        check_is_fitted(self)
+        preparation = self._past.preparation
+        horizon = preparation.check_horizon(horizon)
+        if horizon > preparation.horizon:
+            raise ValueError(
+                f"intervals are calibrated for {preparation.horizon} steps, not {horizon}; fit with horizon={horizon}"
+            )
+        widths = self._quantiles(coverage)[:horizon]
+        origins, like = self._past.begin(y, X, horizon, self)
+        levels, widths = self._forecast(origins, horizon), widths * origins.scale[:, None]
+        return like(preparation.values(levels - widths)), like(preparation.values(levels + widths))
+
+    def score(self, y, X=None):
+        """R2 of forecasts of the steps after the series of `fit`, from every origin whose horizon is in y.
+
+        Each forecast sees all that is before it, of y too, but nothing is learned from it. So scikit-learn's
+        `cross_val_score` and `GridSearchCV` work on a series with ``cv=TimeSeriesSplit()``: ``cross_val_score(
+        forecaster, y, X, cv=TimeSeriesSplit())``.
+
+        Parameters
+        ----------
+        y : as in `fit`
+            What follows the series of `fit`, as many series.
+        X : as in `fit`, default=None
+            Covariates, row for row with y.
+
+        Returns
+        -------
+        score : float
+            Mean over series; 1 is best, 0 is as good as their mean.
+        """
+        check_is_fitted(self)
+        preparation, scores = self._past.preparation, []
+        for series in self._past.followed_by(y, X, self):
+            at = np.arange(preparation.window, len(series.changes) - preparation.horizon + 1)
+            origins, truth = preparation.forecasts_due(series, at)
+            pair = truth, self._forecast(origins, preparation.horizon)
+            scores.append(r2_score(*(preparation.values(each).reshape(-1, self.n_variables_) for each in pair)))
+        return float(np.mean(scores))
+
+    # ---- files ----
+
+    _array_fields = (*Past.arrays, "residual_ranks", "residual_quantiles")
+
+    def _fitted(self):
+        names = ("n_variables_", "n_features_in_", *({"feature_names_in_"} & vars(self).keys()))
+        quantiles = {"residual_ranks": self._quantiles.ranks, "residual_quantiles": self._quantiles.values}
+        return {name: getattr(self, name) for name in names} | self._past.fields() | quantiles
+
+    def _restore_fitted(self, fitted, network):
+        needed = ("n_variables_", "n_features_in_", "preparation", "forms", "is_list", *self._array_fields)
+        check_fields(fitted, needed, ("feature_names_in_",))
+        n_variables, n_features = check_size(fitted["n_variables_"], "n_variables_"), fitted["n_features_in_"]
+        self.n_features_in_ = n_features
+        self._past = Past.from_fields(fitted, n_variables, n_features)
+        preparation = self._past.preparation
+        self._quantiles = ConformalQuantiles(fitted["residual_ranks"], fitted["residual_quantiles"])
+        self._quantiles.check((preparation.horizon, n_variables))
+        if "feature_names_in_" in fitted:
+            self.feature_names_in_ = fitted["feature_names_in_"]
+            names = self.feature_names_in_
+            if np.shape(names) != (n_features,) or not all(isinstance(name, str) for name in names):
+                raise ValueError("feature_names_in_ must be one string a covariate")
+        expected = n_variables + preparation.width * n_features, preparation.width * n_variables
+        if (network.config["n_features"], network.config["n_outputs"]) != expected:
+            raise ValueError("the network does not have the inputs and outputs of the estimator")
+
+
+def as_sequences(inputs, dtype):
+    """Inputs (n, window, F) as a network of this dtype takes them."""
+    n, window, n_features = inputs.shape
+    steps = to_contiguous(inputs.reshape(n * window, n_features), dtype)
+    if not np.isfinite(steps).all():
+        raise ValueError(f"y or X has values too large for {dtype}: divide them by a larger unit")
+    return Sequences(steps, window * np.arange(n + 1), "3d")
