@@ -75,10 +75,10 @@ def linear_score(network, coefficients, threads):
     if coefficients.ndim == 1:  # so a point on a path does not pay for a vocabulary
         layer, nothing = network.dense[-1], np.zeros((1, network.dense[-1].input_size))
         weight, bias = layer.backward(nothing, coefficients[None]).T, layer.forward(nothing) @ coefficients
-        network, coefficients = _with_one_output(network, weight, bias), np.ones(1)
+        network, coefficients = _with_one_output(network, weight, bias), np.ones((1, 1))
 
     def repeated(m):
-        return np.tile(np.atleast_2d(coefficients), (m, 1))
+        return np.tile(coefficients, (m, 1))
 
     def values(points):
         outputs = network.outputs(equally_long(points), n_threads=threads.current)
@@ -97,7 +97,7 @@ def feature_score(network, weights, threads):
 
     weights : ndarray of shape (d,)
     """
-    return linear_score(_with_one_output(network, weights[:, None], [0.0]), np.ones(1), threads)
+    return linear_score(_with_one_output(network, weights[:, None], [0.0]), np.ones((1, 1)), threads)
 
 
 def _with_one_output(network, weight, bias):
@@ -188,7 +188,7 @@ def integrated_gradients(score, x, baseline):
         pieces = np.concatenate((pieces[~rough], halves))
         at_ends = np.concatenate((at_ends[~rough], halves_at_ends))
         errors = np.concatenate((errors[~rough], np.abs(sums - np.diff(halves_at_ends)[:, 0])))
-    return attributions, float(errors.sum() / max(change, tolerance / TOLERANCE)) if tolerance else 0.0
+    return attributions, float(errors.sum() * TOLERANCE / tolerance) if tolerance else 0.0
 
 
 class Path:
@@ -241,19 +241,20 @@ def occlusion(score, x, baseline, window=1, by_feature=True):
     """
     n_steps, n_features = x.shape
     window, n_columns = min(window, n_steps), n_features if by_feature else 1
+    columns = np.eye(n_features, dtype=bool) if by_feature else np.ones((1, n_features), bool)
     starts = np.arange(n_steps - window + 1)
-    at_step = (np.arange(n_steps) >= starts[:, None]) & (np.arange(n_steps) < starts[:, None] + window)
-    at_column = np.eye(n_features, dtype=bool) if by_feature else np.ones((1, n_features), bool)
     drops = np.empty(len(starts) * n_columns)
     before = score.values(x[None])[0]
     for block in _blocks(len(drops), score.block_size(x)):
         start, column = np.divmod(np.arange(block.start, block.stop), n_columns)
-        altered = at_step[start][:, :, None] & at_column[column][:, None]
+        place = np.arange(n_steps) - start[:, None]  # in the window
+        altered = ((place >= 0) & (place < window))[:, :, None] & columns[column][:, None]
         drops[block] = before - score.values(np.where(altered, baseline, x))
-    totals = np.zeros((n_steps, n_columns))
+    totals, counts = np.zeros((n_steps, n_columns)), np.zeros((n_steps, 1))
     for start, drop in zip(starts, drops.reshape(-1, n_columns), strict=True):
         totals[start : start + window] += drop
-    return totals / at_step.sum(axis=0)[:, None]
+        counts[start : start + window] += 1
+    return totals / counts
 
 
 def _blocks(n, size):

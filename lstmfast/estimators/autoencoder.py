@@ -7,7 +7,7 @@ from ..config import effective_n_threads
 from ..layers.parameters import check_size
 from ..losses import SoftmaxCrossEntropy, SquaredError
 from ..sequences import StepValues
-from .supervised import SupervisedEstimator, check_weights
+from .supervised import SequenceEstimator, check_weights
 
 
 class Code:
@@ -23,7 +23,7 @@ class Code:
         check_size(self.n_outputs, "code_size")
 
 
-class AutoencodingEstimator(SupervisedEstimator):
+class AutoencodingEstimator(SequenceEstimator):
     """Learns sequences as their own targets: y is taken for granted.
 
     The last of `dense_layer_sizes` is the code, and linear. Without any, it is as large as what the pooling gives.

@@ -20,9 +20,7 @@ class Windows(Sequences):
 class ExplainingForecasts(Explaining):
     """What explains a fitted forecaster."""
 
-    def explain(
-        self, y=None, X=None, method="integrated_gradients", *, target=None, baseline=None, window=1
-    ):  # fmt: skip
+    def explain(self, y=None, X=None, method="integrated_gradients", *, target=None, baseline=None, window=1):
         """How much each step of the last window adds to the forecast, or what the recurrent units do at each.
 
         Parameters

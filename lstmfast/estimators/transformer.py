@@ -13,7 +13,7 @@ from ..thread_choice import ThreadChoice
 from .autoencoder import AutoencodingEstimator
 from .base import RecurrentEstimator
 from .classifier import LSTMClassifier
-from .explaining import check_column, one_hot
+from .explaining import check_column
 from .regressor import LSTMRegressor
 from .sharing import shares_parameters
 
@@ -240,7 +240,8 @@ class LSTMTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Recurre
         score, threads = feature_score if hidden else linear_score, ThreadChoice(n_threads)
         features = self._network.outputs(sequences, hidden=hidden, n_threads=n_threads).astype(np.float64)
         if target is not None:
-            features[...] = next(one_hot([check_column(target, features.shape[1], "transform")], features.shape[1]))
+            n_features = features.shape[1]
+            features[...] = np.arange(n_features) == check_column(target, n_features, "transform")
         for weights in features:
             yield score(network, weights, threads)
 
