@@ -126,6 +126,23 @@ def test_integrated_gradients_of_a_product():
     assert gap < 1e-12
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_integrated_gradients_of_a_network(kind):
+    """Each attribution beside the mean of finite differences at 300 points of the line."""
+    regressor = small(LSTMRegressor, X, Y, cell=kind, dtype="float64", max_iter=20, hidden_layer_sizes=(4, 3))
+    x, baseline = X[2][:3] * 2, np.array([0.3, -0.2, 1.0])
+    shares = (np.arange(300)[:, None, None] + 0.5) / 300
+    points, eps = baseline + shares * (x - baseline), 1e-5
+    expected = np.empty_like(x)
+    for at in np.ndindex(x.shape):
+        move = np.zeros_like(x)
+        move[at] = eps
+        slopes = (regressor.predict(points + move) - regressor.predict(points - move)) / (2 * eps)
+        expected[at] = (x - baseline)[at] * slopes.mean()
+    (found,) = regressor.explain([x], baseline=baseline)
+    np.testing.assert_allclose(found, expected, rtol=2e-3, atol=2e-3 * np.abs(expected).max())
+
+
 def test_integrated_gradients_find_a_corner():
     """relu(x1 - 0.7 x2) at (1, 1) from (1, 3): the line crosses the corner, and the slopes there are known."""
     slopes = np.array([[1.0, -0.7]])
