@@ -335,9 +335,7 @@ class EncoderDecoder(FlatParameters):
     def training_pass(self, pairs, n_threads=1):
         """PairPass of all pairs, with what is needed to go back."""
         rows = np.arange(len(pairs))
-        return self._forward(
-            pairs, rows, self.no_masks().take(rows), training=True, workspace=Workspace(), n_threads=n_threads
-        )
+        return self._forward(pairs, rows, self.no_masks(), training=True, workspace=Workspace(), n_threads=n_threads)
 
     @np.errstate(all="ignore")
     def source_gradient(self, pairs, n_threads=1):
