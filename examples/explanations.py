@@ -50,7 +50,7 @@ def draw(path, images, attributions, predicted, curves):
     matplotlib.use("agg")
     import matplotlib.pyplot as plt
 
-    figure = plt.figure(figsize=(10, 3.6), layout="constrained")
+    figure = plt.figure(figsize=(10, 3.3), layout="constrained")
     left, right = figure.subfigures(1, 2, width_ratios=(1.25, 1))
     axes = left.subplots(2, 6)
     limit = np.abs(attributions[:6]).max()
@@ -65,7 +65,7 @@ def draw(path, images, attributions, predicted, curves):
     for (name, curve), style in zip(curves.items(), ("o-", "s-", "k--"), strict=True):
         axis.plot(N_WIPED, curve, style, label=name)
     axis.set(xlabel="pixels wiped out", ylabel="test accuracy", ylim=(0, 1.02))
-    axis.legend(title="largest first", loc="lower left")
+    axis.legend(title="largest first", loc="center right")
     figure.savefig(path, dpi=120)
 
 

@@ -335,9 +335,7 @@ class EncoderDecoder(FlatParameters):
     def training_pass(self, pairs, n_threads=1):
         """PairPass of all pairs, with what is needed to go back."""
         rows = np.arange(len(pairs))
-        return self._forward(
-            pairs, rows, self.no_masks().take(rows), training=True, workspace=Workspace(), n_threads=n_threads
-        )
+        return self._forward(pairs, rows, self.no_masks(), training=True, workspace=Workspace(), n_threads=n_threads)
 
     @np.errstate(all="ignore")
     def source_gradient(self, pairs, n_threads=1):
@@ -345,11 +343,9 @@ class EncoderDecoder(FlatParameters):
         their sources, which are vectors: of a network whose encoder has no embedding. `gradients` are overwritten."""
         self.forget_gradients()
         record = self.training_pass(pairs, n_threads)
-        rows = repeat_rows(record.decoder.batch, np.arange(len(pairs)))
-        minus = np.full(len(record.z), -1, self.dtype)
-        masks = record.decoder.masks.dense
+        minus, masks = np.full(len(record.z), -1, self.dtype), record.decoder.masks.dense
         _, dz = self.head.loss_and_gradient(
-            record.z, SoftmaxCrossEntropy(), record.targets, minus, masks, rows, Workspace(), n_threads
+            record.z, SoftmaxCrossEntropy(), record.targets, minus, masks, None, Workspace(), n_threads
         )
         dx = np.zeros_like(pairs.sources.steps)
         starts = pairs.sources.offsets[:-1] + 1

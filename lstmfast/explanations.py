@@ -7,7 +7,8 @@ of outputs that are nearly equal.
 References
 ----------
 M. Sundararajan, A. Taly and Q. Yan, "Axiomatic attribution for deep networks", ICML 2017. M. D. Zeiler and R. Fergus,
-"Visualizing and understanding convolutional networks", ECCV 2014.
+"Visualizing and understanding convolutional networks", ECCV 2014. J. Crabbe and M. van der Schaar, "Label-free
+explainability for unsupervised models", ICML 2022.
 """
 
 import copy
@@ -54,25 +55,30 @@ class Score:
 # ---- networks as scores ---------------------------------------------------------------------------------------------
 
 
-def on_vectors(network, **changes):
-    """A copy of a Network in float64 whose steps are vectors: of tokens what the embedding makes of them.
+def on_vectors(network, reading_stack, **changes):
+    """A copy of a network in float64 that reads vectors: of tokens what the embedding makes of them.
 
+    reading_stack : network -> its Stack that reads X
     changes : as of `FlatParameters.copy`
     """
-    return network.copy(n_tokens=None, n_frozen_layers=0, dtype="float64", **changes)
+    result = network.copy(n_frozen_layers=0, dtype="float64", **changes)
+    reading_stack(result).embedding = None
+    return result
 
 
 def linear_score(network, coefficients, threads):
-    """Score: the sum of coefficient times output, of a network that `on_vectors` made.
+    """Score: the sum of coefficient times output, of a Network that `on_vectors` made.
 
     coefficients : ndarray of shape (n_outputs,), or of a network without pooling (T, n_outputs)
     threads : ThreadChoice
     """
-    if coefficients.ndim == 1:
-        network, coefficients = _with_one_output(network, coefficients), np.ones(1)
+    if coefficients.ndim == 1:  # so a point on a path does not pay for a vocabulary
+        layer, nothing = network.dense[-1], np.zeros((1, network.dense[-1].input_size))
+        weight, bias = layer.backward(nothing, coefficients[None]).T, layer.forward(nothing) @ coefficients
+        network, coefficients = _with_one_output(network, weight, bias), np.ones((1, 1))
 
     def repeated(m):
-        return np.tile(np.atleast_2d(coefficients), (m, 1))
+        return np.tile(coefficients, (m, 1))
 
     def values(points):
         outputs = network.outputs(equally_long(points), n_threads=threads.current)
@@ -86,27 +92,26 @@ def linear_score(network, coefficients, threads):
     return Score(values, gradients, coefficients.size)
 
 
-def _with_one_output(network, coefficients):
-    """The network with that sum as its only output: so a point on a path does not pay for a vocabulary."""
-    layer = network.dense[-1]
-    nothing, output = np.zeros((1, layer.input_size)), Dense(layer.input_size, 1, dtype="float64")
-    output.weight = layer.backward(nothing, coefficients[None]).T
-    output.bias = layer.forward(nothing) @ coefficients
+def feature_score(network, weights, threads):
+    """Score: the sum of weight times what the output layer sees, of a Network that `on_vectors` made.
+
+    weights : ndarray of shape (d,)
+    """
+    return linear_score(_with_one_output(network, weights[:, None], [0.0]), np.ones((1, 1)), threads)
+
+
+def _with_one_output(network, weight, bias):
+    """The network with another output layer, of weight (d, 1) and bias (1,)."""
+    output = Dense(len(weight), 1, dtype="float64")
+    output.weight, output.bias = weight, bias
     result = object.__new__(type(network))  # copy.copy would copy the parameters too
     vars(result).update(vars(network), head=copy.copy(network.head))
     result.head.layers = [*network.dense[:-1], output]
     return result
 
 
-def on_source_vectors(network):
-    """An EncoderDecoder in float64 with the same weights, whose encoder reads what its embedding makes of tokens."""
-    result = network.copy(n_frozen_layers=0, dtype="float64")
-    result.encoder.embedding = None
-    return result
-
-
 def translation_score(network, source_length, target, threads):
-    """Score: log-probability of a target, of a network that `on_source_vectors` made.
+    """Score: log-probability of a target, of an EncoderDecoder that `on_vectors` made.
 
     source_length : int
     target : ndarray of int of shape (T, 1), with its ends
@@ -183,7 +188,7 @@ def integrated_gradients(score, x, baseline):
         pieces = np.concatenate((pieces[~rough], halves))
         at_ends = np.concatenate((at_ends[~rough], halves_at_ends))
         errors = np.concatenate((errors[~rough], np.abs(sums - np.diff(halves_at_ends)[:, 0])))
-    return attributions, float(errors.sum() / max(change, tolerance / TOLERANCE)) if tolerance else 0.0
+    return attributions, float(errors.sum() * TOLERANCE / tolerance) if tolerance else 0.0
 
 
 class Path:
@@ -236,19 +241,20 @@ def occlusion(score, x, baseline, window=1, by_feature=True):
     """
     n_steps, n_features = x.shape
     window, n_columns = min(window, n_steps), n_features if by_feature else 1
+    columns = np.eye(n_features, dtype=bool) if by_feature else np.ones((1, n_features), bool)
     starts = np.arange(n_steps - window + 1)
-    at_step = (np.arange(n_steps) >= starts[:, None]) & (np.arange(n_steps) < starts[:, None] + window)
-    at_column = np.eye(n_features, dtype=bool) if by_feature else np.ones((1, n_features), bool)
     drops = np.empty(len(starts) * n_columns)
     before = score.values(x[None])[0]
     for block in _blocks(len(drops), score.block_size(x)):
         start, column = np.divmod(np.arange(block.start, block.stop), n_columns)
-        altered = at_step[start][:, :, None] & at_column[column][:, None]
+        place = np.arange(n_steps) - start[:, None]  # in the window
+        altered = ((place >= 0) & (place < window))[:, :, None] & columns[column][:, None]
         drops[block] = before - score.values(np.where(altered, baseline, x))
-    totals = np.zeros((n_steps, n_columns))
+    totals, counts = np.zeros((n_steps, n_columns)), np.zeros((n_steps, 1))
     for start, drop in zip(starts, drops.reshape(-1, n_columns), strict=True):
         totals[start : start + window] += drop
-    return totals / at_step.sum(axis=0)[:, None]
+        counts[start : start + window] += 1
+    return totals / counts
 
 
 def _blocks(n, size):

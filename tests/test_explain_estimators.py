@@ -164,7 +164,7 @@ def test_occlusion_of_a_token():
     number = model.vocabulary_["c"]
 
     def score(*vectors):
-        network = on_vectors(model._network, pooling="last")
+        network = on_vectors(model._network, lambda network: network.stack, pooling="last")
         return network.outputs(check_sequences([np.array(vectors)], dtype="float64"))[0, number]
 
     weight = model._network.embedding.weight.astype(np.float64)
@@ -304,7 +304,8 @@ def test_shaped_like_x():
         ({"baseline": [1, 2]}, r"baseline must be a number, 3 numbers, one a feature, or shaped like X, got shape"),
         ({"baseline": np.nan}, "Input baseline contains NaN"),
         ({"baseline": "zero"}, "baseline must hold numbers"),
-        ({"baseline": X[1:]}, "baseline must have sequences as long as those of X"),
+        ({"baseline": X[1:]}, "baseline must have a sequence for each of 8 in X, got 7"),
+        ({"baseline": [x[:1] for x in X]}, r"baseline must be as long as X: X\[\d\] has \d steps, baseline\[\d\] 1"),
         ({"baseline": [x[:, :2] for x in X]}, "baseline is read as X is, but: X has 2 features"),
     ],
 )
@@ -327,7 +328,7 @@ def test_other_bad_targets():
     model = small(LSTMLanguageModel, TEXTS)
     with pytest.raises(ValueError, match="target must be a token that fit has seen, got 'z'"):
         model.explain(TEXTS, target="z")
-    with pytest.raises(ValueError, match="baseline must have sequences as long"):
+    with pytest.raises(ValueError, match=r"X\[0\] has 3 steps, baseline\[0\] 4"):
         model.explain(["ab"], baseline=["abc"])
     translator = small(LSTMTranslator, SOURCES, TARGETS, level="char")
     with pytest.raises(ValueError, match="target must have a target for each of 9 sources, got 1"):

@@ -10,7 +10,7 @@ from test_explain_estimators import KINDS, METHODS, X, Y, small
 
 from lstmfast import LSTMRegressor, explanations
 from lstmfast.encoder_decoder import EncoderDecoder, SequencePairs
-from lstmfast.explanations import Score, integrated_gradients, occlusion, on_source_vectors
+from lstmfast.explanations import Score, integrated_gradients, occlusion, on_vectors
 from lstmfast.network import Network
 from lstmfast.pooling import NO_POOLING, POOLINGS
 from lstmfast.sequences import Sequences, offsets_of
@@ -61,7 +61,7 @@ def test_gradient_at_the_sources_of_a_translation(kind, attention):
     rng = np.random.default_rng(2)
     network = EncoderDecoder(7, 6, 3, [4, 2], attention=attention, bidirectional=True, cell=kind, dtype="float64")
     network.initialize(rng)
-    network = on_source_vectors(network)
+    network = on_vectors(network, lambda network: network.encoder)
     targets = framed([np.array([2, 3, 2]), np.array([5, 4, 3])])
     steps, offsets = rng.normal(size=(10, 3)), np.array([0, 5, 10])
 
@@ -124,6 +124,23 @@ def test_integrated_gradients_of_a_product():
     attributions, gap = integrated_gradients(score, np.array([[3.0], [5.0]]), np.zeros((2, 1)))
     np.testing.assert_allclose(attributions, [[7.5], [7.5]])
     assert gap < 1e-12
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_integrated_gradients_of_a_network(kind):
+    """Each attribution beside the mean of finite differences at 300 points of the line."""
+    regressor = small(LSTMRegressor, X, Y, cell=kind, dtype="float64", max_iter=20, hidden_layer_sizes=(4, 3))
+    x, baseline = X[2][:3] * 2, np.array([0.3, -0.2, 1.0])
+    shares = (np.arange(300)[:, None, None] + 0.5) / 300
+    points, eps = baseline + shares * (x - baseline), 1e-5
+    expected = np.empty_like(x)
+    for at in np.ndindex(x.shape):
+        move = np.zeros_like(x)
+        move[at] = eps
+        slopes = (regressor.predict(points + move) - regressor.predict(points - move)) / (2 * eps)
+        expected[at] = (x - baseline)[at] * slopes.mean()
+    (found,) = regressor.explain([x], baseline=baseline)
+    np.testing.assert_allclose(found, expected, rtol=2e-3, atol=2e-3 * np.abs(expected).max())
 
 
 def test_integrated_gradients_find_a_corner():

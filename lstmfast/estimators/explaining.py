@@ -52,7 +52,8 @@ class Explaining:
             scores of all steps are added up, or a pair of a step and a label (or None); None: the scores of the labels
             that `predict` gives (with a CRF, of its emissions). Of a language model and a recommender the next token or
             item, whose score before softmax is explained; None: the most probable one. Of a translator a list of
-            targets, whose log-probabilities are explained; None: what `predict` writes.
+            targets, whose log-probabilities are explained; None: what `predict` writes. Of a transformer a feature;
+            None: how similar the features are to those of X, as a dot product (Crabbe & van der Schaar 2022).
         baseline : array-like, default=None
             What stands for no information: one number, F numbers (the features of a step), or sequences shaped like X.
             None: 0, and of tokens the vector 0.
@@ -77,7 +78,7 @@ class Explaining:
         Warns
         -----
         ConvergenceWarning
-            If integrated gradients of a sequence do not add up to 1 % of the change of its output.
+            If integrated gradients of a sequence miss the change of its output by more than 1 %.
 
         Examples
         --------
@@ -94,28 +95,17 @@ class Explaining:
         """
         check_is_fitted(self)
         validate_parameter_constraints(_CONSTRAINTS, {"method": method, "window": window}, "explain")
-        for name, given, of_use in (
-            ("target", target is not None, method not in TRACES),
-            ("baseline", baseline is not None, method not in TRACES),
-            ("window", window != 1, method == "occlusion"),
-        ):
-            if given and not of_use:
-                raise ValueError(f"method={method!r} has no use for {name}; leave it out")
+        _check_use(method, target, baseline, window)
         sequences = self._explained_sequences(X)
         if method in TRACES:
             return list(self._traces(sequences, method))
         by_feature = self._reading_stack(self._network).embedding is None
-        vectors, baselines = self._vectors(sequences), self._baseline_vectors(sequences, baseline)
         results, gaps = [], []
-        for score, x, reference in zip(
-            self._explained_scores(sequences, target), sequences.split(vectors), sequences.split(baselines), strict=True
-        ):
-            own = x.copy()
-            own[self._own_steps] = reference[self._own_steps]
+        for score, x, reference in self._to_explain(sequences, target, baseline):
             if method == "occlusion":
-                results.append(occlusion(score, x, own, window, by_feature))
+                results.append(occlusion(score, x, reference, window, by_feature))
             else:
-                attributions, gap = integrated_gradients(score, x, own)
+                attributions, gap = integrated_gradients(score, x, reference)
                 results.append(attributions if by_feature else attributions.sum(axis=1, keepdims=True))
                 gaps.append(gap)
         wide = np.array(gaps) > 0.01
@@ -127,6 +117,15 @@ class Explaining:
                 stacklevel=2,
             )
         return self._shaped_like(X, sequences, results)
+
+    def _to_explain(self, sequences, target, baseline):
+        """Yields for each sequence its Score, its vectors and what takes their place."""
+        vectors, baselines = self._vectors(sequences), self._baseline_vectors(sequences, baseline)
+        parts = sequences.split(vectors), sequences.split(baselines)
+        for score, x, given in zip(self._explained_scores(sequences, target), *parts, strict=True):
+            reference = x.copy()
+            reference[self._own_steps] = given[self._own_steps]
+            yield score, x, reference
 
     @staticmethod
     def _reading_stack(network):
@@ -158,17 +157,22 @@ class Explaining:
         try:
             given = self._explained_sequences(baseline)
         except (TypeError, ValueError) as error:
-            raise type(error)(f"baseline is read as X is, but: {error}") from error
-        if not np.array_equal(given.offsets, sequences.offsets):
+            kind = TypeError if isinstance(error, TypeError) else ValueError
+            raise kind(f"baseline is read as X is, but: {error}") from error
+        if len(given) != len(sequences):
+            raise ValueError(f"baseline must have a sequence for each of {len(sequences)} in X, got {len(given)}")
+        wrong = np.flatnonzero(given.lengths != sequences.lengths)
+        if len(wrong):
+            i = wrong[0]
+            n_steps = sequences.lengths[i], given.lengths[i]
             raise ValueError(
-                f"baseline must have sequences as long as those of X, {sequences.lengths.tolist()}, got "
-                f"{given.lengths.tolist()}"
+                f"baseline must be as long as X: X[{i}] has {n_steps[0]} steps, baseline[{i}] {n_steps[1]}"
             )
         return self._vectors(given)
 
     def _explained_scores(self, sequences, target):
         """Yields for each sequence the Score that is explained."""
-        network = on_vectors(self._network, **self._explained_config)
+        network = on_vectors(self._network, self._reading_stack, **self._explained_config)
         threads = ThreadChoice(effective_n_threads(self.n_jobs))
         for coefficients in self._coefficients(sequences, target):
             yield linear_score(network, coefficients, threads)
@@ -187,6 +191,25 @@ class Explaining:
                 workspace=Workspace(), n_threads=n_threads,
             )  # fmt: skip
             yield traces(stack, record, method)
+
+
+def _check_use(method, target, baseline, window):
+    """ValueError for an argument that a method has no use for."""
+    of_units = method in TRACES
+    for name, useless in (
+        ("target", of_units and target is not None),
+        ("baseline", of_units and baseline is not None),
+        ("window", method != "occlusion" and window != 1),
+    ):
+        if useless:
+            raise ValueError(f"method={method!r} has no use for {name}; leave it out")
+
+
+def check_column(target, n_columns, of):
+    """A target that is the number of a column."""
+    if isinstance(target, bool) or not isinstance(target, Integral) or not 0 <= target < n_columns:
+        raise ValueError(f"target must be a column of {of}, an integer from 0 to {n_columns - 1}, got {target!r}")
+    return int(target)
 
 
 def one_hot(numbers, n_outputs):

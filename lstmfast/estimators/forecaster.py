@@ -16,13 +16,14 @@ from ..saved_model import check_fields
 from ..sequences import Sequences, to_contiguous
 from ..series import Origins, Preparation, unit
 from .base import COUNT
+from .explaining_forecasts import ExplainingForecasts
 from .regressor import LSTMRegressor
 from .sharing import shares_parameters
 from .supervised import SupervisedEstimator
 
 
 @shares_parameters(without=("embedding_dim", "embedding_weights"))
-class LSTMForecaster(SupervisedEstimator):
+class LSTMForecaster(ExplainingForecasts, SupervisedEstimator):
     """Forecast series with an LSTM network, with prediction intervals.
 
     A network as `LSTMRegressor`'s reads the last `window` steps of a series and gives the next ones. It learns from all

@@ -1,7 +1,7 @@
 """LSTMRegressor."""
 
 import itertools
-from numbers import Integral, Real
+from numbers import Real
 
 import numpy as np
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, RegressorMixin, TransformerMixin
@@ -12,7 +12,7 @@ from sklearn.utils.validation import column_or_1d
 from ..decisions import Numbers
 from ..losses import REGRESSION_LOSSES, Quantile
 from ..sequences import as_numbers, check_finite, to_contiguous
-from .explaining import one_hot
+from .explaining import check_column, one_hot
 from .sharing import shares_parameters
 from .supervised import SequenceEstimator
 
@@ -125,9 +125,7 @@ class LSTMRegressor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Regressor
         n_targets = self._n_targets
         if target is None:
             return itertools.repeat(np.ones(n_targets), len(sequences))
-        if isinstance(target, bool) or not isinstance(target, Integral) or not -n_targets <= target < n_targets:
-            raise ValueError(f"target must be a column of y, an integer from 0 to {n_targets - 1}, got {target!r}")
-        return one_hot([target] * len(sequences), n_targets)
+        return one_hot([check_column(target, n_targets, "y")] * len(sequences), n_targets)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

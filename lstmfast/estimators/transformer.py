@@ -1,14 +1,19 @@
 """LSTMTransformer."""
 
+import numpy as np
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import check_is_fitted
 
+from ..config import effective_n_threads
+from ..explanations import feature_score, linear_score, on_vectors
+from ..thread_choice import ThreadChoice
 from .autoencoder import AutoencodingEstimator
 from .base import RecurrentEstimator
 from .classifier import LSTMClassifier
+from .explaining import check_column
 from .regressor import LSTMRegressor
 from .sharing import shares_parameters
 
@@ -224,6 +229,21 @@ class LSTMTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Recurre
             Those of a sequence sum to 1.
         """
         return self._fitted_learner().attention(X)
+
+    def _explained_sequences(self, X):
+        return self._fitted_learner()._check_fitted_input(X)
+
+    def _explained_scores(self, sequences, target):
+        network = on_vectors(self._network, self._reading_stack)
+        n_threads = effective_n_threads(self.n_jobs)
+        hidden = self.task_ != "reconstruction"  # a code is the network's output
+        score, threads = feature_score if hidden else linear_score, ThreadChoice(n_threads)
+        features = self._network.outputs(sequences, hidden=hidden, n_threads=n_threads).astype(np.float64)
+        if target is not None:
+            n_features = features.shape[1]
+            features[...] = np.arange(n_features) == check_column(target, n_features, "transform")
+        for weights in features:
+            yield score(network, weights, threads)
 
     def reconstruct(self, X):
         """What the decoder makes of the features of X: how much of it they hold.

@@ -7,7 +7,7 @@ from sklearn.utils.validation import check_is_fitted
 from ..config import effective_n_threads
 from ..encoder_decoder import EncoderDecoder, SequencePairs
 from ..examples import PairExamples
-from ..explanations import on_source_vectors, traces, translation_score
+from ..explanations import on_vectors, traces, translation_score
 from ..saved_model import check_fields
 from ..thread_choice import ThreadChoice
 from ..tokens import check_choice
@@ -254,7 +254,10 @@ class LSTMTranslator(TokenEstimator):
         return framed(ids)
 
     def _explained_scores(self, sequences, target):
-        network, threads = on_source_vectors(self._network), ThreadChoice(effective_n_threads(self.n_jobs))
+        network, threads = (
+            on_vectors(self._network, self._reading_stack),
+            ThreadChoice(effective_n_threads(self.n_jobs)),
+        )
         targets = self._explained_targets(sequences, target)
         for length, ids in zip(sequences.lengths.tolist(), targets.split(targets.steps), strict=True):
             yield translation_score(network, length, ids, threads)
