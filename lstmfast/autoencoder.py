@@ -92,9 +92,7 @@ class Reconstruction:
     def value_and_gradient(self, codes, targets, weights, n_threads=1):
         """targets and weights are StepValues of the sequences that the codes stand for, longest first."""
         batch = _core.Batch(np.diff(targets.offsets))
-        record = self.decoder.forward(
-            batch, codes, training=True, workspace=self.workspace, n_threads=n_threads
-        )  # fmt: skip
+        record = self.decoder.forward(batch, codes, training=True, workspace=self.workspace, n_threads=n_threads)
         value, dy = self.decoder.head.loss_and_gradient(
             record.y, self.loss, targets.values, weights.values, [None], None, self.workspace, n_threads
         )
@@ -104,10 +102,10 @@ class Reconstruction:
 class Autoencoder(Network):
     """A sequence autoencoder (Srivastava et al. 2015): a Network, whose outputs are codes, and a decoder of these.
 
-    The decoder is told the code at every step and nothing else (their unconditional decoder; Keras' RepeatVector), and
-    writes the sequence backwards, as theirs does. To train the network is to train it on a loss of its outputs: that of
-    what the decoder makes of them. Dropout is the encoder's alone; on its input it makes this a denoising autoencoder
-    (Vincent et al. 2008).
+    The decoder writes the sequence backwards and never sees what it has written, as theirs does without conditioning;
+    it reads the code at every step, as in Keras after RepeatVector, where theirs starts from the encoder's state. To
+    train the network is to train it on a loss of its outputs: that of what the decoder makes of them. Dropout is the
+    encoder's alone; on its input it makes this a denoising autoencoder (Vincent et al. 2008).
 
     Parameters
     ----------
