@@ -130,9 +130,9 @@ class Autoencoder(Network):
         super().__init__(n_features, hidden_layer_sizes, code_size, **options, crf=False, n_samples=None)
         if self.pooling == NO_POOLING:
             raise ValueError("an autoencoder has one code for a sequence: it must pool its steps")
-        config = self.config
-        self.config = {name: value for name, value in config.items() if name not in ("n_outputs", "crf", "n_samples")}
-        self.config["code_size"] = config["n_outputs"]
+        for name in ("n_outputs", "crf", "n_samples"):
+            del self.config[name]
+        self.config["code_size"] = int(code_size)
         self.decoder = Decoder(**_decoder_config(**self.config), dtype=self.dtype)
         self._flatten(self.parts | self.decoder.parts(), frozen=self.stack.frozen_parts())
 
