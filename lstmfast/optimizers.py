@@ -35,7 +35,8 @@ class Optimizer:
             "momentum": momentum, "nesterov": nesterovs_momentum, "beta_1": beta_1, "beta_2": beta_2,
             "epsilon": epsilon, "decay": decay,
         }  # fmt: skip
-        self.first, self.second = (np.empty(network.n_trained, network.dtype) for _ in range(2))
+        trained = network.parameters[: network.n_trained]
+        self.first, self.second = np.empty_like(trained), np.empty_like(trained)
         self.reset()
 
     def reset(self):
