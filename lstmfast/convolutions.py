@@ -130,7 +130,7 @@ class Convolutions:
         rows.clear(gradient)
         gradient[rows.steps] = dy
         for i in reversed(range(lowest, len(self.layers))):
-            gradient[record.x[i + 1] <= 0] = 0  # relu; also right behind a mask, which keeps zeros and signs
+            gradient *= record.x[i + 1] > 0  # relu; also right behind a mask, which keeps zeros and signs
             layer, wanted = self.layers[i], i > lowest or input_gradient
             dx = layer.backward(record.x[i], gradient, self.gap, wanted, n_threads)
             if not wanted:
