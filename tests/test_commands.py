@@ -308,6 +308,7 @@ def test_a_table_or_option_that_does_not_work_is_one_line_and_exit_code_2(
         (("model", "bad.csv"), "bad.csv, line 3, column 'b': 'x' is not a number"),
         (("model", "data.csv", "--out", "out.xlsx"), "ends in .csv, .csv.gz, .parquet"),
         (("model", "data.csv", "--out", "nowhere/out.csv"), "nowhere: there is no such folder"),
+        (("model", "data.csv", "--out", "./data.csv"), "./data.csv is what is read"),
         (("model", "data.csv", "--horizon", "3"), "--horizon is for forecasts"),
         (("model", "data.csv", "--plot", "x.png"), "--plot is for forecasts"),
         (("series.model", "--proba"), "--proba is for labels"),
@@ -345,7 +346,9 @@ def test_predict_says_what_is_wrong_and_writes_nothing(tmp_path, capsys, argumen
 def test_where_the_model_cannot_be_written_is_said_before_training(capsys, monkeypatch):
     digits(20).to_csv("digits.csv", index=False)
     monkeypatch.setattr(train, "make_estimator", lambda *arguments: pytest.fail("it trained"))
-    for out, message in [("nowhere/model", "no such folder"), (".", "this is a folder")]:
+    for out, message in [
+        ("nowhere/model", "no such folder"), (".", "this is a folder"), ("digits.csv", "digits.csv is what is read")
+    ]:  # fmt: skip
         assert main(["train", "digits.csv", "--target", "digit", "--out", out]) == 2
         assert message in capsys.readouterr().err
 

@@ -4,6 +4,7 @@ What needs NumPy is imported when a command runs: ``--help`` does not wait for i
 """
 
 import contextlib
+import sys
 
 
 class CommandError(ValueError):
@@ -17,6 +18,18 @@ def user_errors(*kinds):
         yield
     except kinds as error:
         raise CommandError(error) from error
+
+
+def add_verbose(parser):
+    """Declare --verbose."""
+    parser.add_argument(
+        "--verbose", type=int, help="0: no progress, 1: a bar, 2: a line an epoch (default: 1 on a terminal)"
+    )
+
+
+def verbosity(arguments):
+    """`verbose` of an estimator: a bar on a terminal, unless something else was asked for."""
+    return int(sys.stderr.isatty()) if arguments.verbose is None else arguments.verbose
 
 
 def load_model(path):

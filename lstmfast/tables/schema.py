@@ -5,16 +5,9 @@ from dataclasses import asdict, dataclass, fields, replace
 
 import numpy as np
 
+from . import TASKS
 from .columns import written_times
 from .steps import Steps, stream
-
-# What can be asked of a table, and the estimator that learns it.
-TASKS = {
-    "classify": "LSTMClassifier",
-    "regress": "LSTMRegressor",
-    "tag": "LSTMTagger",
-    "forecast": "LSTMForecaster",
-}
 
 
 @dataclass(frozen=True)
