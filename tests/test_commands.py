@@ -69,7 +69,7 @@ QUICK = ("--epochs", 2, "--hidden", 8, "--out", "model")
 # ---- wide ----
 
 
-def test_wide_table_of_labels(capsys):
+def test_wide_table_of_labels(capsys, monkeypatch):
     table = digits()
     table.to_csv("digits.csv", index=False)
     run("train", "digits.csv", "--target", "digit", *QUICK)
@@ -84,6 +84,8 @@ def test_wide_table_of_labels(capsys):
     expected = lstmfast.load("model").predict_proba((X - X.mean()) / X.std())
     assert np.allclose(result.iloc[:, 2:], expected, atol=1e-5)
     assert (result["digit"] == result.iloc[:, 2:].to_numpy().argmax(axis=1)).all()
+    monkeypatch.setattr(reading, "CHUNK_CELLS", 7 * 65)
+    assert predicted("model", "digits.csv", "--proba").equals(result)
 
 
 def test_wide_table_of_numbers_is_predicted_on_their_scale():
@@ -238,6 +240,23 @@ def test_features_of_the_future_are_rows_without_a_target(capsys):
         late.to_csv("late.csv", index=False)
         assert main(["predict", "model", *arguments]) == 2
         assert re.search(message, capsys.readouterr().err)
+
+
+def test_the_future_of_many_series_is_found_by_id(capsys):
+    table = pd.concat([sales(40).assign(shop="a"), sales(30).assign(shop="b")]).assign(price=lambda rows: rows["sales"])
+    table.to_csv("sales.csv", index=False)
+    options = ("--target", "sales", "--id", "shop", "--features", "price", "--no-scale")
+    run("train", "sales.csv", *options, *FORECAST[2:])
+    assert not lstmfast.load("model").scale
+    future = pd.DataFrame({"shop": ["b"] * 3 + ["a"] * 3, "price": [1.0, 2, 3, 4, 5, 6]})
+    future.to_csv("future.csv", index=False)
+    result = predicted("model", "future.csv")
+    assert result["shop"].tolist() == ["a"] * 3 + ["b"] * 3
+    prices = [np.array([[4.0], [5], [6]]), np.array([[1.0], [2], [3]])]
+    assert np.allclose(result["sales"], np.concatenate(lstmfast.load("model").predict(X=prices)))
+    future.replace("b", "c").to_csv("future.csv", index=False)
+    assert main(["predict", "model", "future.csv"]) == 2
+    assert "other series than model was trained on" in capsys.readouterr().err
 
 
 # ---- errors ----

@@ -1,6 +1,6 @@
 """The commands of ``lstmfast``: modules with `add_arguments(parser)` and `run(arguments)`, which returns the exit code.
 
-What needs NumPy is imported when a command runs: ``--help`` does not wait for it.
+What they need is imported when they run: the others, and ``--help``, do not wait for it.
 """
 
 import contextlib
