@@ -4,9 +4,10 @@ import csv
 import gzip
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from lstmfast import LSTMClassifier, LSTMRegressor, ModelFormatError, load
+from lstmfast import LSTMClassifier, LSTMForecaster, LSTMRegressor, ModelFormatError, load
 from lstmfast.estimators.saving import load_with_schema, save
 from lstmfast.persistence import read_model, write_model
 from lstmfast.tables import TableError, reading, targets
@@ -249,10 +250,16 @@ def test_stream_wants_the_rows_of_an_id_together(size):
         (list(map(str, range(30))) * 4, "regress"),
         (["1", "2", "3"], "regress"),
         (["0.5", "1.5"] * 9, "regress"),
+        (["None", "NA", "some"] * 2, "classify"),
     ],
 )
 def test_task_of_a_wide_table(cells, task):
     assert targets.choose_task([column(*cells)], None)[0] == task
+
+
+def test_numbers_with_holes_are_no_labels():
+    with pytest.raises(TableError, match="line 3, column 'x': there is no value"):
+        targets.choose_task([column("0", "NA", "1")], None)
 
 
 def test_task_of_a_long_table():
@@ -338,6 +345,35 @@ def test_a_forged_schema_is_a_model_format_error(regressor, tmp_path, change):
     for read in (load, load_with_schema):
         with pytest.raises(ModelFormatError):
             read(tmp_path / "forged")
+
+
+SERIES = Schema("forecast", ("y",), ("x",), id="shop", series=(7, "b"))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {},
+        {"target": ["y", "z"]},
+        {"features": []},
+        {"id": None, "series": []},
+        {"series": ["b"]},
+        {"time": "t"},
+        {"mean": [0.0], "scale": [1.0]},
+    ],
+)
+def test_a_forged_schema_of_series(tmp_path, change):
+    series = np.arange(12.0)
+    forecaster = LSTMForecaster(window=2, hidden_layer_sizes=2, max_iter=1)
+    save(forecaster.fit([series, series], [series[:, None]] * 2), tmp_path / "model", SERIES)
+    metadata, arrays = read_model(tmp_path / "model")
+    metadata["table"] |= change
+    write_model(tmp_path / "model", metadata, arrays)
+    if not change:
+        assert load_with_schema(tmp_path / "model")[1] == SERIES
+        return
+    with pytest.raises(ModelFormatError):
+        load(tmp_path / "model")
 
 
 def test_a_tagger_needs_an_id(tmp_path):
@@ -449,6 +485,14 @@ def test_parquet_types(tmp_path):
             chunk[name].check_present()
     with pytest.raises(TableError, match="is a date, not a number"):
         chunk["time"].numbers()
+
+
+def test_row_names_of_pandas_have_no_name(tmp_path):
+    pd.DataFrame({"a": [1, 2]}, index=[5, 7]).to_parquet(tmp_path / "data.parquet")
+    with open_table(tmp_path / "data.parquet") as opened:
+        assert opened.names == ["a", "column 2"]
+        assert opened.unnamed == {"column 2"}
+        assert [chunk["column 2"].numbers().tolist() for chunk in opened.chunks(["column 2"])] == [[5, 7]]
 
 
 def test_parquet_without_pyarrow(tmp_path, monkeypatch):

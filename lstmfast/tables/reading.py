@@ -189,7 +189,8 @@ class ParquetTable(_Table):
             self._file = self._arrow.parquet.ParquetFile(file)
         except self._arrow.ArrowException as error:
             raise TableError(f"{path} is not a whole parquet file: {error}") from error
-        self._set_names(self._file.schema_arrow.names)
+        own_names = self._file.schema_arrow.names
+        self._set_names(["" if name.startswith("__index_level_") else name for name in own_names])  # pandas' row names
 
     def _chunks(self, wanted):
         start, own_names = 1, self._file.schema_arrow.names
