@@ -1,11 +1,16 @@
 """Tables: reading, grouping, targets, schemas, writing."""
 
+import contextlib
 import csv
 import gzip
+import os
+import tempfile
 
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from lstmfast import LSTMClassifier, LSTMForecaster, LSTMRegressor, ModelFormatError, load
 from lstmfast.estimators.saving import load_with_schema, save
@@ -105,6 +110,24 @@ def test_columns_without_a_name_are_called_by_their_place(tmp_path):
 def test_what_is_no_table(table, content, message):
     with pytest.raises(TableError, match=message):
         table(content)
+
+
+PIECES = [b"a", b"1", b",", b";", b'"', b"\n", b"\r", b"\xe9", b"\0", b"PAR1", b"\x1f\x8b\x08", b"2024-01-01", b"nan"]
+
+
+@settings(deadline=None)
+@given(st.lists(st.sampled_from(PIECES), max_size=30).map(b"".join))
+def test_whatever_a_file_holds_it_is_a_table_or_a_table_error(content):
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "data")
+        with open(path, "wb") as file:
+            file.write(content)
+        with contextlib.suppress(TableError), open_table(path) as opened:
+            for chunk in opened.chunks(opened.names):
+                for column in chunk.values():
+                    for read in (column.numbers, column.times, column.labels, column.keys):
+                        with contextlib.suppress(TableError):
+                            assert len(read()) == len(column)
 
 
 def test_bad_options(table):
