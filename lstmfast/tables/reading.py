@@ -186,7 +186,8 @@ class ParquetTable(_Table):
         self.path = path
         self._arrow = import_pyarrow()
         try:
-            self._file = self._arrow.parquet.ParquetFile(file)
+            # Without these it would hold all of the file that it has read, or all of a row group.
+            self._file = self._arrow.parquet.ParquetFile(file, pre_buffer=False, buffer_size=1 << 16)
         except self._arrow.ArrowException as error:
             raise TableError(f"{path} is not a whole parquet file: {error}") from error
         own_names = self._file.schema_arrow.names
