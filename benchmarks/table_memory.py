@@ -15,6 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
+from lstmfast.tables.reading import open_table
+from lstmfast.tables.writing import write_table
+
 N_STEPS, N_FEATURES = 30, 4
 
 
@@ -23,7 +26,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--megabytes", type=float, default=100, help="size of the large tables (default: 100)")
     arguments = parser.parse_args()
-    print("| layout | table, MB | peak, MB | seconds |\n|---|---|---|---|")
+    print("| table | size, MB | peak, MB | seconds |\n|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
         for layout, write in (("wide", write_wide), ("long", write_long)):
             model = Path(folder, layout)
@@ -33,8 +36,13 @@ def main():
                 if not model.exists():
                     options = ["--id", "id"] if layout == "long" else []
                     run("train", data, "--target", "y", *options, "--epochs", "1", "--hidden", "16", "--out", model)
-                peak, seconds = run("predict", model, data, "--n-jobs", "1", "--out", Path(folder, "out.csv"))
-                print(f"| {layout} | {data.stat().st_size / 1e6:.0f} | {peak / 1e6:.0f} | {seconds:.1f} |", flush=True)
+                for table in (data, as_parquet(data)):
+                    out = table.with_stem("out")
+                    peak, seconds = run("predict", model, table, "--n-jobs", "1", "--out", out)
+                    size = table.stat().st_size / 1e6
+                    print(
+                        f"| {layout} {table.suffix[1:]} | {size:.0f} | {peak / 1e6:.0f} | {seconds:.1f} |", flush=True
+                    )
 
 
 def write_wide(path, megabytes):
@@ -57,6 +65,18 @@ def write_long(path, megabytes):
             steps = rng.normal(size=(N_STEPS, N_FEATURES))
             label = "up" if steps.sum() > 0 else "down"
             file.writelines(f"s{number},{','.join(f'{x:.4f}' for x in step)},{label}\n" for step in steps)
+
+
+def as_parquet(path):
+    """The same table beside it."""
+    parquet = path.with_suffix(".parquet")
+    with open_table(path) as table:
+        chunks = (
+            {name: column.numbers() if name[0] == "x" else column.keys() for name, column in chunk.items()}
+            for chunk in table.chunks(table.names)
+        )
+        write_table(chunks, parquet)
+    return parquet
 
 
 def run(*arguments):

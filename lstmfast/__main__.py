@@ -63,7 +63,7 @@ def main(argv=None):
         sys.stdout.flush()  # a broken pipe shows here
         return code
     except BrokenPipeError:  # `lstmfast predict ... | head`
-        # Python flushes standard output at its end, which would fail again.
+        # Python flushes standard output at its end, which may fail again ("Note on SIGPIPE" in its documentation).
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _BROKEN_PIPE
     except KeyboardInterrupt:

@@ -69,7 +69,7 @@ QUICK = ("--epochs", 2, "--hidden", 8, "--out", "model")
 # ---- wide ----
 
 
-def test_wide_table_of_labels(capsys):
+def test_wide_table_of_labels(capsys, monkeypatch):
     table = digits()
     table.to_csv("digits.csv", index=False)
     run("train", "digits.csv", "--target", "digit", *QUICK)
@@ -84,6 +84,8 @@ def test_wide_table_of_labels(capsys):
     expected = lstmfast.load("model").predict_proba((X - X.mean()) / X.std())
     assert np.allclose(result.iloc[:, 2:], expected, atol=1e-5)
     assert (result["digit"] == result.iloc[:, 2:].to_numpy().argmax(axis=1)).all()
+    monkeypatch.setattr(reading, "CHUNK_CELLS", 7 * 65)
+    assert predicted("model", "digits.csv", "--proba").equals(result)
 
 
 def test_wide_table_of_numbers_is_predicted_on_their_scale():
@@ -240,6 +242,23 @@ def test_features_of_the_future_are_rows_without_a_target(capsys):
         assert re.search(message, capsys.readouterr().err)
 
 
+def test_the_future_of_many_series_is_found_by_id(capsys):
+    table = pd.concat([sales(40).assign(shop="a"), sales(30).assign(shop="b")]).assign(price=lambda rows: rows["sales"])
+    table.to_csv("sales.csv", index=False)
+    options = ("--target", "sales", "--id", "shop", "--features", "price", "--no-scale")
+    run("train", "sales.csv", *options, *FORECAST[2:])
+    assert not lstmfast.load("model").scale
+    future = pd.DataFrame({"shop": ["b"] * 3 + ["a"] * 3, "price": [1.0, 2, 3, 4, 5, 6]})
+    future.to_csv("future.csv", index=False)
+    result = predicted("model", "future.csv")
+    assert result["shop"].tolist() == ["a"] * 3 + ["b"] * 3
+    prices = [np.array([[4.0], [5], [6]]), np.array([[1.0], [2], [3]])]
+    assert np.allclose(result["sales"], np.concatenate(lstmfast.load("model").predict(X=prices)))
+    future.replace("b", "c").to_csv("future.csv", index=False)
+    assert main(["predict", "model", "future.csv"]) == 2
+    assert "other series than model was trained on" in capsys.readouterr().err
+
+
 # ---- errors ----
 
 GOOD = "a,b,y\n1,2,u\n3,4,v\n"
@@ -308,6 +327,7 @@ def test_a_table_or_option_that_does_not_work_is_one_line_and_exit_code_2(
         (("model", "bad.csv"), "bad.csv, line 3, column 'b': 'x' is not a number"),
         (("model", "data.csv", "--out", "out.xlsx"), "ends in .csv, .csv.gz, .parquet"),
         (("model", "data.csv", "--out", "nowhere/out.csv"), "nowhere: there is no such folder"),
+        (("model", "data.csv", "--out", "./data.csv"), "./data.csv is what is read"),
         (("model", "data.csv", "--horizon", "3"), "--horizon is for forecasts"),
         (("model", "data.csv", "--plot", "x.png"), "--plot is for forecasts"),
         (("series.model", "--proba"), "--proba is for labels"),
@@ -345,7 +365,9 @@ def test_predict_says_what_is_wrong_and_writes_nothing(tmp_path, capsys, argumen
 def test_where_the_model_cannot_be_written_is_said_before_training(capsys, monkeypatch):
     digits(20).to_csv("digits.csv", index=False)
     monkeypatch.setattr(train, "make_estimator", lambda *arguments: pytest.fail("it trained"))
-    for out, message in [("nowhere/model", "no such folder"), (".", "this is a folder")]:
+    for out, message in [
+        ("nowhere/model", "no such folder"), (".", "this is a folder"), ("digits.csv", "digits.csv is what is read")
+    ]:  # fmt: skip
         assert main(["train", "digits.csv", "--target", "digit", "--out", out]) == 2
         assert message in capsys.readouterr().err
 

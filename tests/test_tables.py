@@ -1,12 +1,18 @@
 """Tables: reading, grouping, targets, schemas, writing."""
 
+import contextlib
 import csv
 import gzip
+import os
+import tempfile
 
 import numpy as np
+import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from lstmfast import LSTMClassifier, LSTMRegressor, ModelFormatError, load
+from lstmfast import LSTMClassifier, LSTMForecaster, LSTMRegressor, ModelFormatError, load
 from lstmfast.estimators.saving import load_with_schema, save
 from lstmfast.persistence import read_model, write_model
 from lstmfast.tables import TableError, reading, targets
@@ -104,6 +110,24 @@ def test_columns_without_a_name_are_called_by_their_place(tmp_path):
 def test_what_is_no_table(table, content, message):
     with pytest.raises(TableError, match=message):
         table(content)
+
+
+PIECES = [b"a", b"1", b",", b";", b'"', b"\n", b"\r", b"\xe9", b"\0", b"PAR1", b"\x1f\x8b\x08", b"2024-01-01", b"nan"]
+
+
+@settings(deadline=None)
+@given(st.lists(st.sampled_from(PIECES), max_size=30).map(b"".join))
+def test_whatever_a_file_holds_it_is_a_table_or_a_table_error(content):
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "data")
+        with open(path, "wb") as file:
+            file.write(content)
+        with contextlib.suppress(TableError), open_table(path) as opened:
+            for chunk in opened.chunks(opened.names):
+                for column in chunk.values():
+                    for read in (column.numbers, column.times, column.labels, column.keys):
+                        with contextlib.suppress(TableError):
+                            assert len(read()) == len(column)
 
 
 def test_bad_options(table):
@@ -249,10 +273,16 @@ def test_stream_wants_the_rows_of_an_id_together(size):
         (list(map(str, range(30))) * 4, "regress"),
         (["1", "2", "3"], "regress"),
         (["0.5", "1.5"] * 9, "regress"),
+        (["None", "NA", "some"] * 2, "classify"),
     ],
 )
 def test_task_of_a_wide_table(cells, task):
     assert targets.choose_task([column(*cells)], None)[0] == task
+
+
+def test_numbers_with_holes_are_no_labels():
+    with pytest.raises(TableError, match="line 3, column 'x': there is no value"):
+        targets.choose_task([column("0", "NA", "1")], None)
 
 
 def test_task_of_a_long_table():
@@ -338,6 +368,35 @@ def test_a_forged_schema_is_a_model_format_error(regressor, tmp_path, change):
     for read in (load, load_with_schema):
         with pytest.raises(ModelFormatError):
             read(tmp_path / "forged")
+
+
+SERIES = Schema("forecast", ("y",), ("x",), id="shop", series=(7, "b"))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {},
+        {"target": ["y", "z"]},
+        {"features": []},
+        {"id": None, "series": []},
+        {"series": ["b"]},
+        {"time": "t"},
+        {"mean": [0.0], "scale": [1.0]},
+    ],
+)
+def test_a_forged_schema_of_series(tmp_path, change):
+    series = np.arange(12.0)
+    forecaster = LSTMForecaster(window=2, hidden_layer_sizes=2, max_iter=1)
+    save(forecaster.fit([series, series], [series[:, None]] * 2), tmp_path / "model", SERIES)
+    metadata, arrays = read_model(tmp_path / "model")
+    metadata["table"] |= change
+    write_model(tmp_path / "model", metadata, arrays)
+    if not change:
+        assert load_with_schema(tmp_path / "model")[1] == SERIES
+        return
+    with pytest.raises(ModelFormatError):
+        load(tmp_path / "model")
 
 
 def test_a_tagger_needs_an_id(tmp_path):
@@ -449,6 +508,14 @@ def test_parquet_types(tmp_path):
             chunk[name].check_present()
     with pytest.raises(TableError, match="is a date, not a number"):
         chunk["time"].numbers()
+
+
+def test_row_names_of_pandas_have_no_name(tmp_path):
+    pd.DataFrame({"a": [1, 2]}, index=[5, 7]).to_parquet(tmp_path / "data.parquet")
+    with open_table(tmp_path / "data.parquet") as opened:
+        assert opened.names == ["a", "column 2"]
+        assert opened.unnamed == {"column 2"}
+        assert [chunk["column 2"].numbers().tolist() for chunk in opened.chunks(["column 2"])] == [[5, 7]]
 
 
 def test_parquet_without_pyarrow(tmp_path, monkeypatch):

@@ -1,11 +1,11 @@
 """``lstmfast demo``: train and score a model on real data, in seconds."""
 
-import sys
 import tempfile
 import time
 from pathlib import Path
 
 from .._version import __version__
+from . import add_verbose, verbosity
 
 # What the demo trains, and what benchmarks/accuracy trains beside it in PyTorch.
 DEMO_SETTINGS = {
@@ -20,9 +20,7 @@ DEMO_SETTINGS = {
 def add_arguments(parser):
     """Declare the options."""
     parser.add_argument("--seed", type=int, default=0, help="random_state of the training (default: 0)")
-    parser.add_argument(
-        "--verbose", type=int, help="0: no progress, 1: a bar, 2: a line an epoch (default: 1 on a terminal)"
-    )
+    add_verbose(parser)
     parser.add_argument("--out", metavar="FILE", help="keep the trained model in this file")
 
 
@@ -44,8 +42,7 @@ def run(arguments):
     print(f"lstmfast {__version__}: {settings['instruction set'].split(' ')[0]}, {settings['threads']}")
     print(f"Data: {len(X_train) + len(X_test)} handwritten digits, each a sequence of 8 rows of 8 pixels;")
     print(f"      {len(X_train)} to train on, {len(X_test)} held out.")
-    verbose = int(sys.stderr.isatty()) if arguments.verbose is None else arguments.verbose
-    classifier = LSTMClassifier(**DEMO_SETTINGS, random_state=arguments.seed, verbose=verbose)
+    classifier = LSTMClassifier(**DEMO_SETTINGS, random_state=arguments.seed, verbose=verbosity(arguments))
     started = time.perf_counter()
     classifier.fit(X_train, y_train)
     seconds = time.perf_counter() - started

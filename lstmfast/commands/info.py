@@ -3,8 +3,6 @@
 import json
 import os
 
-import numpy as np
-
 from .._version import __version__
 from . import load_model
 from .train import shorten
@@ -58,7 +56,7 @@ def _changed_settings(estimator):
     defaults = type(estimator)().get_params(deep=False)
     settings = {}
     for name, value in estimator.get_params(deep=False).items():
-        value = value.tolist() if isinstance(value, np.ndarray | np.generic) else value
+        value = value.tolist() if hasattr(value, "tolist") else value
         if name != "verbose" and value != defaults[name]:
             settings[name] = value
     return settings

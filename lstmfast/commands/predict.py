@@ -3,8 +3,7 @@
 import io
 import os
 
-import numpy as np
-
+from ..tables import TableError
 from . import CommandError, load_model, user_errors
 from .train import add_reading_arguments
 
@@ -36,8 +35,7 @@ def run(arguments):
     Rows are read, predicted and written in chunks: a table may be larger than memory. In the long layout the rows of a
     sequence must then stand together; forecasts read the whole table.
     """
-    from ..tables import TableError
-    from ..tables.writing import check_destination, check_folder, write_table
+    from ..tables.writing import check_destination, check_table_name, write_table
 
     estimator, schema = load_model(arguments.model)
     if schema is None:
@@ -49,9 +47,9 @@ def run(arguments):
     with user_errors(TableError):
         _check_options(arguments, schema)
         if arguments.out is not None:
-            check_destination(arguments.out)
-        if arguments.plot is not None:
-            check_folder(arguments.plot)
+            check_table_name(arguments.out)
+        for path in filter(None, (arguments.out, arguments.plot)):
+            check_destination(path, [arguments.model, arguments.data])
         chunks = _forecasts if schema.task == "forecast" else _predictions
         write_table(chunks(arguments, estimator, schema), arguments.out)
     return 0
@@ -78,6 +76,8 @@ def _open(arguments):
 
 def _predictions(arguments, estimator, schema):
     """Chunks of rows for classifier, regressor and tagger."""
+    import numpy as np
+
     with _open(arguments) as table:
         for X, places in schema.streamed(table):
             with user_errors(ValueError, TypeError):
@@ -150,6 +150,7 @@ def _known(arguments, estimator, schema):
 def _draw(arguments, estimator, keys, history, forecasts):
     """Write the picture, whole or not at all."""
     from ..display import ForecastDisplay
+    from ..display.drawing import pyplot
     from ..persistence import replace_file
 
     n_history = max(3 * len(forecasts[""][0]), estimator.window)
@@ -161,4 +162,5 @@ def _draw(arguments, estimator, keys, history, forecasts):
     picture = io.BytesIO()
     with user_errors(ValueError):
         display.figure_.savefig(picture, format=os.path.splitext(arguments.plot)[1][1:] or "png", dpi=150)
+    pyplot().close(display.figure_)
     replace_file(os.path.realpath(arguments.plot), [picture.getvalue()])

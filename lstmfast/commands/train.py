@@ -4,11 +4,11 @@ import argparse
 import ast
 import csv
 import os
-import sys
 import time
 from dataclasses import replace
 
-from . import CommandError, user_errors
+from ..tables import TASKS, TableError
+from . import CommandError, add_verbose, user_errors, verbosity
 
 # Options that are arguments of the estimators, with the names that their Python arguments have.
 SHORTCUTS = {
@@ -16,7 +16,6 @@ SHORTCUTS = {
     "learning_rate": "learning_rate_init", "batch_size": "batch_size", "validation_fraction": "validation_fraction",
     "n_jobs": "n_jobs", "horizon": "horizon", "window": "window",
 }  # fmt: skip
-TASK_NAMES = ("classify", "regress", "tag", "forecast")
 
 
 def add_arguments(parser):
@@ -24,7 +23,7 @@ def add_arguments(parser):
     parser.add_argument("data", metavar="DATA", help="csv (may be gzipped) or parquet file")
     parser.add_argument("--target", type=_names, required=True, metavar="NAME", help="column to learn; or several: a,b")
     parser.add_argument("--out", required=True, metavar="MODEL", help="file for the trained model")
-    parser.add_argument("--task", choices=TASK_NAMES, help="what to learn (default: seen from the target, and said)")
+    parser.add_argument("--task", choices=TASKS, help="what to learn (default: seen from the target, and said)")
     table = parser.add_argument_group("table")
     table.add_argument("--id", metavar="NAME", help="rows with the same value here are one sequence, a row a step")
     table.add_argument("--time", metavar="NAME", help="sort the rows of a sequence by this column: numbers or dates")
@@ -53,9 +52,7 @@ def add_arguments(parser):
         "--set", type=_setting, action="append", default=[], metavar="NAME=VALUE", dest="settings",
         help="any other argument of the estimator: --set dropout=0.2 --set learning_rate=cosine",
     )  # fmt: skip
-    network.add_argument(
-        "--verbose", type=int, help="0: no progress, 1: a bar, 2: a line an epoch (default: 1 on a terminal)"
-    )
+    add_verbose(network)
     forecast = parser.add_argument_group("forecasts")
     forecast.add_argument("--horizon", type=int, metavar="N", help="steps to forecast (default: 1)")
     forecast.add_argument("--window", type=int, metavar="N", help="steps that a forecast sees (default: 24)")
@@ -99,12 +96,11 @@ def run(arguments):
     --horizon, or --time alone, a series is forecast.
     """
     from ..estimators.saving import save
-    from ..tables import TableError
     from ..tables.reading import open_table
-    from ..tables.writing import check_folder
+    from ..tables.writing import check_destination
 
-    check_folder(arguments.out)
     with user_errors(TableError):
+        check_destination(arguments.out, [arguments.data])
         with open_table(arguments.data, arguments.separator, arguments.encoding) as table:
             schema = choose_columns(arguments, table)
             steps = schema.all_steps(table, with_target=True)
@@ -209,8 +205,6 @@ def make_estimator(arguments, task):
     """The estimator with the arguments that the options give it."""
     import lstmfast
 
-    from ..tables.schema import TASKS
-
     cls = getattr(lstmfast, TASKS[task])
     given = [(name, getattr(arguments, option)) for option, name in SHORTCUTS.items()]
     given = [(name, value) for name, value in given if value is not None] + arguments.settings
@@ -226,11 +220,6 @@ def make_estimator(arguments, task):
         if sum(name == other for other, _ in given) > 1:
             raise CommandError(f"{name} is given twice")
     return cls(**settings | dict(given))
-
-
-def verbosity(arguments):
-    """`verbose` of an estimator: a bar on a terminal unless something else is asked for."""
-    return int(sys.stderr.isatty()) if arguments.verbose is None else arguments.verbose
 
 
 def _what_was_trained(estimator, seconds):

@@ -8,7 +8,7 @@ import numpy as np
 
 from . import TableError
 
-# What R, pandas, SQL and spreadsheets write where there is no value.
+# What R, pandas, SQL and spreadsheets write where a number is missing. As a label or a name each may have its meaning.
 MISSING = frozenset({"", "NA", "N/A", "NaN", "nan", "NULL", "null", "None", "."})
 
 
@@ -82,15 +82,15 @@ class Column:
         text = str(self.cells[index])
         return repr(text if len(text) <= 40 else text[:40] + "...")
 
-    def missing(self):
-        """Mask of the cells without a value."""
+    def missing(self, words=MISSING):
+        """Mask of the cells without a value: of text, those that are one of these words."""
         if isinstance(self.cells, np.ndarray):
             return np.isnat(self.cells) if self.cells.dtype.kind == "M" else np.isnan(self.cells.astype(float))
-        return np.fromiter((cell.strip() in MISSING for cell in self.cells), bool, len(self))
+        return np.fromiter((cell.strip() in words for cell in self.cells), bool, len(self))
 
-    def check_present(self):
+    def check_present(self, words=MISSING):
         """TableError if there is a cell without a value."""
-        missing = self.missing()
+        missing = self.missing(words)
         if missing.any():
             raise self.error(int(missing.argmax()), "there is no value; fill it in, or leave the row out")
 
@@ -168,7 +168,7 @@ class Column:
 
     def labels(self):
         """The cells as an array of labels: integers if all are, written without a sign or leading zeros; else text."""
-        self.check_present()
+        self.check_present([""])
         cells = self.cells
         if isinstance(cells, np.ndarray):
             if cells.dtype.kind in "biu":
@@ -184,7 +184,7 @@ class Column:
 
     def keys(self):
         """The cells as a list of str or int, names of sequences."""
-        self.check_present()
+        self.check_present([""])
         cells = self.cells
         if isinstance(cells, np.ndarray):
             return cells.tolist() if cells.dtype.kind in "iu" else cells.astype(str).tolist()

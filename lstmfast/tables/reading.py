@@ -81,14 +81,16 @@ class _Table:
         # Row names of R and pandas have none. They are not features, but times often are there.
         self.unnamed = {f"column {i}" for i, name in enumerate(names, 1) if not name.strip()}
         self.names = [name.strip() or f"column {i}" for i, name in enumerate(names, 1)]
-        twice = sorted({name for name in self.names if self.names.count(name) > 1})
-        if twice:
-            raise TableError(f"{self.path} has more than one column {twice[0]!r}; each needs a name of its own")
+        self._places = {}
+        for place, name in enumerate(self.names):
+            if self._places.setdefault(name, place) != place:
+                raise TableError(f"{self.path} has more than one column {name!r}; each needs a name of its own")
+        self._chunk_rows = max(1, CHUNK_CELLS // len(self.names))
 
     def check_names(self, wanted):
         """TableError if one of these columns is not there."""
         for name in wanted:
-            if name not in self.names:
+            if name not in self._places:
                 shown = ", ".join(self.names[:SHOWN_NAMES])
                 more = len(self.names) - SHOWN_NAMES
                 raise TableError(
@@ -103,10 +105,6 @@ class _Table:
             yield chunk
         if chunk is None:
             raise TableError(f"{self.path} has a header but no rows")
-
-    @property
-    def _chunk_rows(self):
-        return max(1, CHUNK_CELLS // len(self.names))
 
 
 class CsvTable(_Table):
@@ -156,11 +154,10 @@ class CsvTable(_Table):
             raise TableError(f"{self.path} is not text in its encoding: {error}") from error
 
     def _chunks(self, wanted):
-        places = {name: self.names.index(name) for name in wanted}
         while rows := self._next_rows():
             lines = np.array([line for line, _ in rows])
             yield {
-                name: Column(self.path, name, [row[place] for _, row in rows], lines) for name, place in places.items()
+                name: Column(self.path, name, [row[self._places[name]] for _, row in rows], lines) for name in wanted
             }
 
     def _next_rows(self):
@@ -189,14 +186,16 @@ class ParquetTable(_Table):
         self.path = path
         self._arrow = import_pyarrow()
         try:
-            self._file = self._arrow.parquet.ParquetFile(file)
+            # Without these it would hold all of the file that it has read, or all of a row group.
+            self._file = self._arrow.parquet.ParquetFile(file, pre_buffer=False, buffer_size=1 << 16)
         except self._arrow.ArrowException as error:
             raise TableError(f"{path} is not a whole parquet file: {error}") from error
-        self._set_names(self._file.schema_arrow.names)
+        own_names = self._file.schema_arrow.names
+        self._set_names(["" if name.startswith("__index_level_") else name for name in own_names])  # pandas' row names
 
     def _chunks(self, wanted):
         start, own_names = 1, self._file.schema_arrow.names
-        stored = {name: own_names[self.names.index(name)] for name in wanted}
+        stored = {name: own_names[self._places[name]] for name in wanted}
         try:
             for batch in self._file.iter_batches(self._chunk_rows, columns=list(stored.values())):
                 lines = np.arange(start, start := start + len(batch))

@@ -5,16 +5,9 @@ from dataclasses import asdict, dataclass, fields, replace
 
 import numpy as np
 
+from . import TASKS
 from .columns import written_times
 from .steps import Steps, stream
-
-# What can be asked of a table, and the estimator that learns it.
-TASKS = {
-    "classify": "LSTMClassifier",
-    "regress": "LSTMRegressor",
-    "tag": "LSTMTagger",
-    "forecast": "LSTMForecaster",
-}
 
 
 @dataclass(frozen=True)
@@ -178,10 +171,21 @@ class Schema:
                     raise ValueError(f"means and scales must be {n} finite numbers or none, got {numbers!r:.200}")
             if len(scales[0]) != len(scales[1]) or not all(number > 0 for number in scales[1]):
                 raise ValueError("each mean goes with a scale above 0")
-        if self.layout != "series":
-            self._check_input(estimator)
+        if self.layout == "series":
+            self._check_series(estimator)
+        else:
+            self._check_sequences(estimator)
 
-    def _check_input(self, estimator):
+    def _check_series(self, forecaster):
+        if (forecaster.n_variables_, forecaster.n_features_in_) != (len(self.target), len(self.features)):
+            raise ValueError("the forecaster does not have the targets and features of the table")
+        forms = forecaster._forms
+        if forecaster._is_list != (self.id is not None) or len(forms) != max(1, len(self.series)):
+            raise ValueError("the forecaster does not have the series of the table")
+        if any((form.index is None) != (self.time is None) for form in forms):
+            raise ValueError("the forecaster does not have the times of the table")
+
+    def _check_sequences(self, estimator):
         kind = "2d" if self.layout == "wide" else "sequences"
         if (estimator._input_kind, estimator.n_features_in_) != (kind, len(self.features)):
             raise ValueError("the estimator does not take the features of the table")

@@ -132,7 +132,7 @@ def stream(chunks):
         last = len(ids) - 1  # where the rows of the last id begin, which may go on in the next chunk
         while last > 0 and ids[last - 1] == ids[-1]:
             last -= 1
-        if last > 0 or (pending and pending[0].ids.cells[0] != ids[0]):
+        if last > 0:
             whole = Steps.join([*pending, steps.take(slice(last))])
             _check_together(whole.ids, seen)
             yield group(whole)

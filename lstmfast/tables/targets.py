@@ -20,9 +20,9 @@ def of_sequences(panel, column):
 
 def label_like(column):
     """Why a column seems to hold labels, as a clause; None if it holds numbers."""
-    if not column.is_number():
-        column.check_present()
+    if not column.take(np.flatnonzero(~column.missing())).is_number():
         return "it holds text"
+    column.check_present()
     labels = column.labels()
     n_labels = len(np.unique(labels))
     if labels.dtype.kind == "b":

@@ -1,6 +1,7 @@
 """Writing tables in chunks: csv to standard output, csv or parquet to a file that is there whole or not at all."""
 
 import csv
+import errno
 import gzip
 import io
 import os
@@ -15,24 +16,34 @@ from .reading import import_pyarrow
 SUFFIXES = (".csv", ".csv.gz", ".parquet")
 
 
-def check_destination(path):
-    """OSError or TableError if a table could not be written there: to be known before the work is done."""
-    if not str(path).endswith(SUFFIXES):
+def check_table_name(path):
+    """TableError if the name says no format, ImportError if one that cannot be written."""
+    if not path.endswith(SUFFIXES):
         raise TableError(f"{path}: a table is written to a file whose name ends in {', '.join(SUFFIXES)}")
-    if str(path).endswith(".parquet"):
+    if path.endswith(".parquet"):
         import_pyarrow()
-    check_folder(path)
 
 
-def check_folder(path):
-    """OSError if a file cannot be put there."""
+def check_destination(path, sources=()):
+    """Finds out before the work is done that a file could not be written.
+
+    Raises
+    ------
+    TableError
+        If it is one of the `sources` (None: no source), which must not be lost.
+    OSError
+        If its folder is not there, or may not be written to.
+    """
+    for source in filter(None, sources):
+        if os.path.exists(path) and os.path.exists(source) and os.path.samefile(path, source):
+            raise TableError(f"{path} is what is read; write to another file")
     folder = os.path.dirname(os.path.realpath(path))
     if not os.path.isdir(folder):
-        raise FileNotFoundError(2, "there is no such folder", folder)
+        raise FileNotFoundError(errno.ENOENT, "there is no such folder", folder)
     if os.path.isdir(path):
-        raise IsADirectoryError(21, "this is a folder", str(path))
+        raise IsADirectoryError(errno.EISDIR, "this is a folder", path)
     if not os.access(folder, os.W_OK):
-        raise PermissionError(13, "the folder may not be written to", folder)
+        raise PermissionError(errno.EACCES, "the folder may not be written to", folder)
 
 
 def write_table(chunks, path=None):
