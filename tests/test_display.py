@@ -457,3 +457,21 @@ def test_saliency_of_every_kind_of_text_model(translator):
     assert [text.get_text() for text in display.ax_.texts] == ["3", "5"]
     display = SaliencyDisplay.from_estimator(translator, ["a w", "d x"])
     assert [text.get_text() for text in display.ax_.texts] == ["a", "w", "d", "x"]
+
+
+def test_saliency_of_forecasts():
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(rng.normal(size=(40, 2)), columns=["warm", "cold"])
+    settings = {"hidden_layer_sizes": 2, "max_iter": 1, "calibration_fraction": 0, "random_state": 0}
+    forecaster = LSTMForecaster(2, window=5, **settings).fit(frame)
+    display = SaliencyDisplay.from_estimator(forecaster)
+    np.testing.assert_array_equal(display.attributions[0], forecaster.explain())
+    np.testing.assert_allclose([line.get_ydata() for line in display.lines_[0]], frame[-5:].T)
+    assert display.feature_names == ["warm", "cold"]
+    many = LSTMForecaster(2, window=5, **settings).fit([np.arange(40.0), np.arange(30.0)])
+    other = [np.arange(20.0), np.arange(10.0)]
+    display = SaliencyDisplay.from_estimator(many, other, index=1, method="occlusion", target=1)
+    np.testing.assert_array_equal(display.attributions[0], many.explain(other, method="occlusion", target=1)[1])
+    assert display.lines_[0][0].get_ydata().tolist() == [5, 6, 7, 8, 9]
+    with pytest.raises(ValueError, match="there are 2 sequences"):
+        SaliencyDisplay.from_estimator(many, index=2)

@@ -81,7 +81,7 @@ class SaliencyDisplay:
 
     @classmethod
     def from_estimator(
-        cls, estimator, X, *, method="integrated_gradients", index=None, max_sequences=None, tokens=None,
+        cls, estimator, X=None, *, method="integrated_gradients", index=None, max_sequences=None, tokens=None,
         feature_names=None, ax=None, **kwargs,
     ):  # fmt: skip
         """Draw an explanation of what an estimator says of sequences.
@@ -90,7 +90,8 @@ class SaliencyDisplay:
         ----------
         estimator : fitted estimator, or a pipeline that ends with one
         X : sequences
-            As the estimator's `explain` takes them.
+            As the estimator's `explain` takes them. Of an LSTMForecaster without covariates the series y that its
+            forecasts go on from, default=None: those of `fit`; shown is the last window.
         method : {"integrated_gradients", "occlusion"}, default="integrated_gradients"
         index : int or list of int, default=None
             Which sequences are shown. None: the first `max_sequences`.
@@ -119,6 +120,8 @@ class SaliencyDisplay:
         check_is_fitted(model)
         if method not in _METHODS:
             raise ValueError(f"SaliencyDisplay shows methods {' and '.join(map(repr, _METHODS))}, not {method!r}")
+        if hasattr(model, "training_tail_"):
+            return cls._of_forecaster(model, X, method, index, max_sequences, **kwargs).plot(ax)
         n = count(X)
         are_tokens = model.embedding_dim is not None
         indices = chosen(n, index, (10 if are_tokens else 2) if max_sequences is None else max_sequences)
@@ -133,6 +136,20 @@ class SaliencyDisplay:
             feature_names = getattr(given[0], "columns", None) if isinstance(given, list | tuple) else None
         values = given.to_numpy() if hasattr(given, "to_numpy") else given
         return cls(attributions, values, feature_names=feature_names, **about).plot(ax)
+
+    @classmethod
+    def _of_forecaster(cls, forecaster, y, method, index, max_sequences, **kwargs):
+        """Of the last windows of series y, or of those of its fit."""
+        found = forecaster.explain(y, method=method, **kwargs)
+        series = forecaster.training_tail_ if y is None else y
+        if not isinstance(found, list):
+            found, series = [found], [series]
+        indices = chosen(len(found), index, 2 if max_sequences is None else max_sequences)
+        windows = [series[i][-len(found[i]) :] for i in indices]
+        return cls(
+            [found[i] for i in indices], windows, feature_names=getattr(windows[0], "columns", None),
+            labels=[f"series {i}" for i in indices], what=_METHODS[method],
+        )  # fmt: skip
 
     def plot(self, ax=None):
         """Draw.

@@ -41,7 +41,7 @@ class ExplainingForecasts(Explaining):
         Returns
         -------
         explanations : ndarray of shape (window, n_inputs), or list of such
-            A number for each step and variable of the last window; behind these n_variables_ columns those of the
+            A number for each step and variable of the last window; behind these `n_variables_` columns those of the
             covariates of the steps that follow it, one step after the other. Of "gates" and "states" a list with an
             array for each recurrent layer. Of a list of series a list.
 
