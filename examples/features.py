@@ -19,7 +19,6 @@ import argparse
 import time
 
 import numpy as np
-from aeon.datasets import load_japanese_vowels
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
 from sklearn.manifold import TSNE
@@ -37,6 +36,8 @@ RECURRENT = {
 
 def load(split):
     """Utterances as (steps, 12) arrays of their own lengths, and speakers."""
+    from aeon.datasets import load_japanese_vowels
+
     utterances, speakers = load_japanese_vowels(split=split)
     return [np.ascontiguousarray(utterance.T) for utterance in utterances], speakers
 

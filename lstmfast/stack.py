@@ -192,8 +192,8 @@ class Stack:
             [zeros(layer) if layer.cell.has_c else None for layer in self.layers],
         )
 
-    def forward(self, batch, x, *, x_first=None, masks, state=None, training=False, all_steps, y=None, workspace,
-                n_threads=1):  # fmt: skip
+    def forward(self, batch, x, *, x_first=None, x_rows=None, masks, state=None, training=False, all_steps, y=None,
+                workspace, n_threads=1):  # fmt: skip
         """Run a batch through all layers.
 
         Parameters
@@ -202,6 +202,9 @@ class Stack:
             n sequences, longest first.
         x, x_first : ndarrays of shape (n_steps, n_features) and (n,)
             Steps, or tokens (n_steps, 1), and at which row each sequence begins (default: behind the one before it).
+        x_rows : ndarray of int of shape (n_steps,), default=None
+            As of a layer's `run`: step s is x[x_rows[s]]. For a stack of recurrent layers alone, whose first cell
+            `shares_inputs`.
         masks : Masks
         state : State, default=None
             Before the first step; None: zeros.
@@ -216,7 +219,6 @@ class Stack:
             Its arrays belong to the workspace.
         """
         record = StackPass(batch, masks)
-        x_rows = None
         if self.embedding is not None:
             tokens = x[:, 0] if x_first is None else x[step_rows(x_first, batch.lengths), 0]
             if masks.inputs[0] is None and self._shares_tokens(batch.n_steps):
@@ -264,7 +266,7 @@ class Stack:
 
         Returns
         -------
-        dx : ndarray of shape (n_steps, n_features) or None
+        dx : ndarray of the shape of x or None
         dstate : State or None
             Of the initial state.
         """

@@ -6,6 +6,7 @@ Legend: n sequences, T steps, F features, d values of a code.
 
 import copy
 import pickle
+import tracemalloc
 from dataclasses import dataclass
 
 import numpy as np
@@ -251,6 +252,16 @@ def test_a_workspace_can_be_used_again():
     expected = case.value(), case.gradient().tobytes()
     for _ in range(2):
         assert (case.value(workspace=workspace), case.gradient().tobytes()) == expected
+
+
+def test_memory_of_a_training_step_is_bounded():
+    """Of 3000 sequences of 100 steps all states take 920 MB, those of a group 32 on either side."""
+    case = Case(random_network(4, (64,), 8), lengths=(100,) * 3000)
+    tracemalloc.start()
+    case.value()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 120e6
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
