@@ -1,4 +1,4 @@
-"""`lstmfast.LSTMForecaster` as a forecaster of sktime (``pip install sktime``): for its pipelines, splitters and metrics.
+"""`lstmfast.LSTMForecaster` as a forecaster of sktime (``pip install sktime``): for its pipelines and splitters.
 
 This module imports sktime; nothing else in lstmfast does.
 """
