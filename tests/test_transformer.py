@@ -28,7 +28,7 @@ TASKS = pytest.mark.parametrize("task", TARGETS)
 
 
 @parametrize_with_checks(
-    [LSTMTransformer(), LSTMTransformer(target_type=None)],
+    [LSTMTransformer(), LSTMTransformer(target_type=None, max_iter=20)],
     expected_failed_checks=lambda estimator: EXPECTED_FAILURES, **STRICT,
 )  # fmt: skip
 def test_estimator_checks(estimator, check, monkeypatch):
