@@ -900,3 +900,11 @@ def test_an_interrupt_in_a_diverging_epoch_leaves_finite_weights(monkeypatch):
         estimator.fit(X, y)
     assert estimator.stop_reason_ == "interrupted"
     assert all_finite(estimator)
+
+
+def test_names_of_features_do_not_outlast_their_fit():
+    frame = pd.DataFrame(np.random.default_rng(0).normal(size=(6, 3)), columns=["a", "b", "c"])
+    model = small().fit(frame, [0, 1] * 3)
+    assert model.feature_names_in_.tolist() == ["a", "b", "c"]
+    model.fit(frame.to_numpy(), [0, 1] * 3).predict(frame.to_numpy())  # a warning would be an error
+    assert not hasattr(model, "feature_names_in_")

@@ -358,3 +358,13 @@ def test_a_callback_that_fails_leaves_a_usable_forecaster():
         forecaster.fit(season(80))
     assert forecaster.stop_reason_ == "interrupted"
     assert (forecaster.predict_interval(coverage=0.5)[0] < forecaster.predict()).all()
+
+
+def test_attention_of_the_last_window():
+    y = [np.sin(np.arange(60) / 4), np.cos(np.arange(50) / 3)]
+    forecaster = LSTMForecaster(window=12, hidden_layer_sizes=6, pooling="attention", max_iter=3, random_state=0).fit(y)
+    weights = forecaster.attention()
+    assert [each.shape for each in weights] == [(12,), (12,)]
+    assert [each.sum() for each in weights] == pytest.approx([1, 1], abs=1e-6)
+    assert np.array_equal(forecaster.attention(y[1])[0], weights[1])
+    assert not hasattr(LSTMForecaster(), "attention")

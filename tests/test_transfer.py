@@ -11,7 +11,16 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import GridSearchCV
 
 import lstmfast
-from lstmfast import LSTMClassifier, LSTMLanguageModel, LSTMRecommender, LSTMRegressor, LSTMTagger, LSTMTranslator
+from lstmfast import (
+    LSTMClassifier,
+    LSTMForecaster,
+    LSTMLanguageModel,
+    LSTMRecommender,
+    LSTMRegressor,
+    LSTMTagger,
+    LSTMTransformer,
+    LSTMTranslator,
+)
 
 RNG = np.random.default_rng(0)
 X = [RNG.normal(size=(length, 3)).astype(np.float32) for length in (5, 1, 9, 4, 9, 2)]
@@ -120,7 +129,7 @@ def test_frozen_models_are_saved(source, tmp_path):
 # ---- what is taken over ---------------------------------------------------------------------------------------------
 def fit_without_steps(model, *data):
     """A fit whose only step has a rate too small to change a float32."""
-    return model.set_params(learning_rate_init=1e-30, max_iter=1, solver="sgd", alpha=0).fit(*data)
+    return model.set_params(learning_rate_init=1e-300, max_iter=1, solver="sgd", alpha=0).fit(*data)
 
 
 def test_all_but_the_output_is_taken_over(source):
@@ -162,6 +171,35 @@ def test_another_head_and_another_height(source, changes, taken):
     assert same == set(taken)
 
 
+def test_from_codes_without_labels_and_back(source, tmp_path):
+    """An autoencoder's encoder is a classifier's; its code, the linear layer on top, is not."""
+    transformer = LSTMTransformer(**ARCHITECTURE).fit(X)
+    transformer.save(tmp_path / "model")
+    model = fit_without_steps(LSTMClassifier(**ARCHITECTURE, pretrained=tmp_path / "model"), X, LABELS)
+    assert encoder_parts_alike(model, transformer) == PARTS[:8]
+    again = fit_without_steps(LSTMTransformer(**ARCHITECTURE, pretrained=source), X)
+    assert encoder_parts_alike(again, source) == PARTS[:8]
+
+
+def encoder_parts_alike(a, b):
+    here, there = a._network.named_parameters(), b._network.named_parameters()
+    return [
+        part for part in PARTS
+        if all(np.array_equal(array, there.get(name)) for name, array in here.items() if name.startswith(f"{part}."))
+        and any(name.startswith(f"{part}.") for name in here)
+    ]  # fmt: skip
+
+
+def test_from_one_series_to_another():
+    y = np.sin(np.arange(120) / 5)
+    options = {"hidden_layer_sizes": 5, "window": 12, "max_iter": 2, "random_state": 0}
+    source = LSTMForecaster(**options).fit(y)
+    model = LSTMForecaster(**options, horizon=3, pretrained=source, n_frozen_layers=1).fit(np.cos(np.arange(80) / 3))
+    assert np.array_equal(model.layers_[0].kernel, source.layers_[0].kernel)
+    with pytest.raises(ValueError, match="n_features=1, which does not go with n_features=2"):
+        LSTMForecaster(**options, pretrained=source).fit(np.stack([y, y], axis=1))
+
+
 def test_precision_may_differ(source):
     model = fit_without_steps(LSTMClassifier(**ARCHITECTURE, pretrained=source, dtype="float64"), X, LABELS)
     np.testing.assert_array_equal(model.layers_[0].kernel, source.layers_[0].kernel)
@@ -198,7 +236,7 @@ def test_estimators_with_a_vocabulary_take_it_over(kind):
         ValueError, match=r"a network with hidden_layer_sizes=\[6, 5\], not \[7\]; fit with pretrained=None"
     ):
         kind(**options | {"hidden_layer_sizes": (7,)}, pretrained=source).fit(*second)
-    with pytest.raises(TypeError, match=f"of this kind, {kind.__name__}, or a file of one, got LSTMClassifier"):
+    with pytest.raises(TypeError, match=f"a fitted {kind.__name__}, or a file of one, got LSTMClassifier"):
         kind(pretrained=LSTMClassifier()).fit(*second)
 
 
@@ -223,7 +261,7 @@ def test_other_data_are_refused(source):
     with pytest.raises(ValueError, match="pretrained has n_features=3, which does not go with n_features=2"):
         LSTMClassifier(**ARCHITECTURE, pretrained=source).fit([x[:, :2] for x in X], LABELS)
     language_model = LSTMLanguageModel(max_iter=1).fit(TEXTS)
-    with pytest.raises(TypeError, match="got LSTMLanguageModel"):
+    with pytest.raises(TypeError, match="without a vocabulary of its own, or a file of one, got LSTMLanguageModel"):
         LSTMClassifier(pretrained=language_model, embedding_dim=32).fit(TOKENS, LABELS)
 
 

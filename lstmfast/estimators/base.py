@@ -56,6 +56,7 @@ class RecurrentEstimator(Explaining, BaseEstimator):
     """
 
     _network_class = Network
+    _has_vocabulary = False
 
     _parameter_constraints: ClassVar = {
         "hidden_layer_sizes": ["array-like", Integral],
@@ -170,7 +171,7 @@ class RecurrentEstimator(Explaining, BaseEstimator):
             action(draft)
         finally:
             if getattr(draft, "_history", None) is not getattr(self, "_history", None):
-                vars(self).update(vars(draft))
+                self.__dict__ = vars(draft)  # whole: what the draft has lost, as feature names, is gone here too
         if self.stop_reason_ == "diverged":
             warnings.warn(
                 f"Training diverged in epoch {self.n_iter_ + 1}: the loss or its gradient is not finite. The last "
@@ -270,8 +271,12 @@ class RecurrentEstimator(Explaining, BaseEstimator):
                 )
         return network.copy(dtype=asked["dtype"], n_frozen_layers=asked["n_frozen_layers"])
 
-    def _pretrained_estimator(self, kind):
-        """The fitted estimator that `pretrained` is or names, of this kind; None for None."""
+    def _can_start_from(self, other):
+        """Whether the layers of another estimator mean here what they mean there: tokens must have the same numbers."""
+        return isinstance(other, type(self)) if self._has_vocabulary else not other._has_vocabulary
+
+    def _pretrained_estimator(self):
+        """The fitted estimator that `pretrained` is or names; None for None."""
         pretrained = self.pretrained
         if pretrained is None:
             return None
@@ -279,19 +284,11 @@ class RecurrentEstimator(Explaining, BaseEstimator):
             pretrained = load(pretrained)
         elif isinstance(pretrained, FrozenEstimator):
             pretrained = pretrained.estimator
-        if isinstance(pretrained, RecurrentEstimator):
-            pretrained = pretrained._fitted_learner()
-        if not isinstance(pretrained, kind):
-            raise TypeError(
-                f"pretrained must be a fitted estimator of this kind, {kind.__name__}, or a file of one, got "
-                f"{type(pretrained).__name__}"
-            )
+        if not isinstance(pretrained, RecurrentEstimator) or not self._can_start_from(pretrained):
+            kind = type(self).__name__ if self._has_vocabulary else "estimator without a vocabulary of its own"
+            raise TypeError(f"pretrained must be a fitted {kind}, or a file of one, got {type(pretrained).__name__}")
         check_is_fitted(pretrained)
         return pretrained
-
-    def _fitted_learner(self):
-        """The estimator that has learned: this one, unless it leaves that to another kind."""
-        return self
 
     def _train(self, network, examples, rng, history, max_iter, validation_score, going_on):
         optimizer = Optimizer(network, **{name: getattr(self, name) for name in _OPTIMIZER_ARGUMENTS})

@@ -5,6 +5,7 @@ from numbers import Integral, Real
 import numpy as np
 from sklearn.metrics import r2_score
 from sklearn.utils._param_validation import Interval, StrOptions, validate_parameter_constraints
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from ..config import effective_n_threads
@@ -19,7 +20,7 @@ from .base import COUNT
 from .explaining_forecasts import ExplainingForecasts
 from .regressor import LSTMRegressor
 from .sharing import shares_parameters
-from .supervised import SupervisedEstimator
+from .supervised import SupervisedEstimator, pools_by_attention
 
 
 @shares_parameters(without=("embedding_dim", "embedding_weights"))
@@ -321,6 +322,23 @@ class LSTMForecaster(ExplainingForecasts, SupervisedEstimator):
         origins, like = self._past.begin(y, X, horizon, self)
         levels, widths = self._forecast(origins, horizon), widths * origins.scale[:, None]
         return like(preparation.values(levels - widths)), like(preparation.values(levels + widths))
+
+    @available_if(pools_by_attention)
+    def attention(self, y=None, X=None):
+        """Weights of the last window's steps in the mean that pooling="attention" makes of them.
+
+        Parameters
+        ----------
+        y, X : as in `predict`
+
+        Returns
+        -------
+        weights : list of ndarrays of shape (window,)
+            For each series; they sum to 1.
+        """
+        check_is_fitted(self)
+        origins, _ = self._past.begin(y, X, self._past.preparation.width, self)
+        return self._attention(self._explained_sequences(origins))
 
     def score(self, y, X=None):
         """R2 of forecasts of the steps after the series of `fit`, from every origin whose horizon is in y.

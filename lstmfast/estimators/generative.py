@@ -31,6 +31,7 @@ class TokenEstimator(RecurrentEstimator):
     _own_steps = slice(1, None)
     _explained_config: ClassVar = {"pooling": "last"}
 
+    _has_vocabulary = True
     _parameter_constraints = RecurrentEstimator._parameter_constraints | {"embedding_dim": [COUNT]}
 
     def __init__(self, *arguments, embedding_dim=32, **parameters):
@@ -43,7 +44,7 @@ class TokenEstimator(RecurrentEstimator):
         self._check_arguments()
         random_state = check_random_state(self.random_state)
         rng = generator(random_state)
-        pretrained = None if going_on else self._pretrained_estimator(type(self))
+        pretrained = None if going_on else self._pretrained_estimator()
         if pretrained is not None:  # with its vocabulary: what a token's number means comes with the weights
             self._restore_fitted(pretrained._fitted(), pretrained._network)
         if going_on or pretrained is not None:

@@ -103,7 +103,7 @@ class SupervisedEstimator(RecurrentEstimator):
         return sequences, targets, self._check_weights(sample_weight, targets), source
 
     def _pretrained_network(self):
-        pretrained = self._pretrained_estimator(SupervisedEstimator)
+        pretrained = self._pretrained_estimator()
         if pretrained is not None and self.embedding_weights is not None:
             raise ValueError("embedding_weights and pretrained both say where the embedding starts; give one of them")
         return None if pretrained is None else pretrained._network
@@ -191,6 +191,16 @@ class SupervisedEstimator(RecurrentEstimator):
     def _decision(self):
         return self._decision_class(*[getattr(self, name) for name in self._decision_class.fields])
 
+    def _attention(self, sequences):
+        if self._network.pooling != "attention":
+            raise ValueError(f"this estimator was fitted with pooling={self._network.pooling!r}: it has no attention")
+        return sequences.split(self._network.attention(sequences, effective_n_threads(self.n_jobs)))
+
+
+def pools_by_attention(estimator):
+    """Whether `attention` is there."""
+    return estimator.pooling == "attention"
+
 
 class SequenceEstimator(SupervisedEstimator):
     """Base of classifier, regressor and tagger: what they do, once fitted, with sequences that users give."""
@@ -228,7 +238,7 @@ class SequenceEstimator(SupervisedEstimator):
         """
         return self._outputs(X, hidden=True)
 
-    @available_if(lambda self: self.pooling == "attention")
+    @available_if(pools_by_attention)
     def attention(self, X):
         """Weights of a sequence's steps in the mean that pooling="attention" makes of them.
 
@@ -242,10 +252,7 @@ class SequenceEstimator(SupervisedEstimator):
         weights : list of ndarrays of shape (T_i,)
             Those of a sequence sum to 1.
         """
-        sequences = self._check_fitted_input(X)
-        if self._network.pooling != "attention":
-            raise ValueError(f"this estimator was fitted with pooling={self._network.pooling!r}: it has no attention")
-        return sequences.split(self._network.attention(sequences, effective_n_threads(self.n_jobs)))
+        return self._attention(self._check_fitted_input(X))
 
     def predict_steps(self, X):
         """Output after every step: for a decision before the sequence ends.

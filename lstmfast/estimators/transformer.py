@@ -16,6 +16,7 @@ from .classifier import LSTMClassifier
 from .explaining import check_column
 from .regressor import LSTMRegressor
 from .sharing import shares_parameters
+from .supervised import pools_by_attention
 
 # What it learns, and who learns that. Their errors speak of what the user called.
 _LEARNERS = {
@@ -214,7 +215,7 @@ class LSTMTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Recurre
         """
         return self._fitted_learner().transform(X)
 
-    @available_if(lambda self: self.pooling == "attention")
+    @available_if(pools_by_attention)
     def attention(self, X):
         """Weights of a sequence's steps in the mean that pooling="attention" makes of them.
 
