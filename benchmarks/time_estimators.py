@@ -39,3 +39,19 @@ class TimePredict:
 
     def time_predict(self, shape, ragged, threads, dtype):
         self.model.predict(self.X)
+
+
+class TimeFrozenLayers:
+    """Three epochs of two recurrent layers behind a convolution, of which the lowest layers are frozen."""
+
+    param_names = ["frozen layers", "threads"]
+    params = [[0, 1, 2, 3], [1, 2]]
+
+    def setup(self, n_frozen, threads):
+        self.X, self.y = labelled_sequences(256, 100, 16, "float32")
+        self.model = LSTMClassifier(
+            (64, 64), conv_layers=((32, 5),), n_frozen_layers=n_frozen, max_iter=3, n_jobs=threads, random_state=0
+        )
+
+    def time_fit(self, n_frozen, threads):
+        self.model.fit(self.X, self.y)

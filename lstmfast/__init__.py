@@ -13,6 +13,7 @@ _HOMES = {
     "LSTMRecommender": "estimators",
     "LSTMRegressor": "estimators",
     "LSTMTagger": "estimators",
+    "LSTMTransformer": "estimators",
     "LSTMTranslator": "estimators",
     "ModelFormatError": "persistence",
     "SequenceScaler": "preprocessing",

@@ -12,7 +12,7 @@ from .layers import AdditiveAttention, Pairs
 from .layers.attention import AttentionTape, Projected
 from .layers.initializers import BLANK
 from .layers.parameters import check_dtype
-from .losses import softmax_losses
+from .losses import SoftmaxCrossEntropy, softmax_losses
 from .network import prediction_batches
 from .sequences import Sequences, step_rows
 from .stack import Masks, Stack, StackPass, State, groups, repeat_rows
@@ -145,13 +145,14 @@ class EncoderDecoder(FlatParameters):
 
     def __init__(self, n_source_tokens, n_target_tokens, embedding_dim, hidden_layer_sizes, *, attention=True,
                  bidirectional=False, dense_layer_sizes=(), dtype="float32", cell="lstm", activation="tanh",
-                 recurrent_activation="sigmoid", clip=None):  # fmt: skip
+                 recurrent_activation="sigmoid", clip=None, n_frozen_layers=0):  # fmt: skip
         self.config = {
             "n_source_tokens": int(n_source_tokens), "n_target_tokens": int(n_target_tokens),
             "embedding_dim": int(embedding_dim), "hidden_layer_sizes": [int(size) for size in hidden_layer_sizes],
             "attention": bool(attention), "bidirectional": bool(bidirectional),
             "dense_layer_sizes": [int(size) for size in dense_layer_sizes], "dtype": check_dtype(dtype).name,
             "cell": cell, "activation": activation, "recurrent_activation": recurrent_activation, "clip": clip,
+            "n_frozen_layers": int(n_frozen_layers),
         }  # fmt: skip
         self.dtype = check_dtype(dtype)
         options = {
@@ -160,7 +161,7 @@ class EncoderDecoder(FlatParameters):
         }  # fmt: skip
         self.encoder = Stack(
             embedding_dim, hidden_layer_sizes, n_tokens=n_source_tokens, bidirectional=bidirectional, name="encoder.",
-            **options,
+            n_frozen_layers=n_frozen_layers, **options,
         )  # fmt: skip
         self.decoder = Stack(
             embedding_dim, hidden_layer_sizes, n_tokens=n_target_tokens, bidirectional=False, name="decoder.", **options
@@ -174,13 +175,15 @@ class EncoderDecoder(FlatParameters):
         self.head = Head(size, (*dense_layer_sizes, n_target_tokens), self.dtype, first_number=len(hidden_layer_sizes))
         self._flatten(
             self.encoder.parts() | self.decoder.parts() | ({"attention": self.attention} if attention else {})
-            | {f"decoder.{name}": layer for name, layer in self.head.parts().items()}
+            | {f"decoder.{name}": layer for name, layer in self.head.parts().items()},
+            frozen=self.encoder.frozen_parts(),
         )  # fmt: skip
 
     @staticmethod
     def count_parameters(
         n_source_tokens, n_target_tokens, embedding_dim, hidden_layer_sizes, *, attention, bidirectional,
         dense_layer_sizes, dtype, cell="lstm", activation="tanh", recurrent_activation="sigmoid", clip=None,
+        n_frozen_layers=0,
     ):  # fmt: skip
         """Number of parameters of a network of this description, without building it."""
         options = {"cell": cell, "activation": activation, "recurrent_activation": recurrent_activation, "clip": clip}
@@ -203,6 +206,11 @@ class EncoderDecoder(FlatParameters):
     @property
     def dense(self):
         return self.head.layers
+
+    @property
+    def all_layers(self):
+        """Those of the encoder, the decoder and the head."""
+        return [*self.layers, *self.dense]
 
     def no_masks(self):
         """Masks that drop nothing."""
@@ -267,17 +275,20 @@ class EncoderDecoder(FlatParameters):
             *([share(*both) for both in zip(part, self.encoder.layers, strict=True)] for part in (dstate.h, dstate.c))
         )
 
-    def _backward(self, record, dz, n_threads):
-        """Gradients of the stacks and the attention, from that of what the head saw."""
+    def _backward(self, record, dz, n_threads, input_gradient=False):
+        """Gradients of the stacks and the attention, from that of what the head saw; returns that of the encoder's
+        steps if asked."""
         dy, dkeys = dz, None
         if self.attention is not None:
             size = self.decoder.output_size
             dy, dkeys = self.attention.backward(record.tape, dz[:, size:], n_threads)
             dy += dz[:, :size]
         _, dstate = self.decoder.backward(record.decoder, dy=dy, state_gradient=True, n_threads=n_threads)
-        self.encoder.backward(
-            record.encoder, dy=dkeys, dstate=self._hand_back(dstate, record.sources), n_threads=n_threads
-        )
+        dx, _ = self.encoder.backward(
+            record.encoder, dy=dkeys, dstate=self._hand_back(dstate, record.sources), input_gradient=input_gradient,
+            n_threads=n_threads,
+        )  # fmt: skip
+        return dx
 
     @np.errstate(all="ignore")  # a loss that overflows is told by its value
     def loss_and_gradient(
@@ -320,6 +331,26 @@ class EncoderDecoder(FlatParameters):
             self._backward(record, dz, n_threads)
             value += part
         return value
+
+    def training_pass(self, pairs, n_threads=1):
+        """PairPass of all pairs, with what is needed to go back."""
+        rows = np.arange(len(pairs))
+        return self._forward(pairs, rows, self.no_masks(), training=True, workspace=Workspace(), n_threads=n_threads)
+
+    @np.errstate(all="ignore")
+    def source_gradient(self, pairs, n_threads=1):
+        """Gradient (n_steps, embedding_dim) of the log-likelihoods of pairs of equal lengths, summed, at the steps of
+        their sources, which are vectors: of a network whose encoder has no embedding. `gradients` are overwritten."""
+        self.forget_gradients()
+        record = self.training_pass(pairs, n_threads)
+        minus, masks = np.full(len(record.z), -1, self.dtype), record.decoder.masks.dense
+        _, dz = self.head.loss_and_gradient(
+            record.z, SoftmaxCrossEntropy(), record.targets, minus, masks, None, Workspace(), n_threads
+        )
+        dx = np.zeros_like(pairs.sources.steps)
+        starts = pairs.sources.offsets[:-1] + 1
+        dx[step_rows(starts, pairs.sources.lengths - 1)] = self._backward(record, dz, n_threads, input_gradient=True)
+        return dx
 
     def _given(self, pairs, n_threads):
         """Pairs (rows, PairPass) that together hold all pairs of sequences."""

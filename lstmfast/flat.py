@@ -9,7 +9,8 @@ class FlatParameters:
     """What every network is to its optimiser: one array of parameters, and one of their gradients.
 
     Each layer's parameters are views of the flat array: weights first, then biases, then tables, whose gradient comes
-    by rows. So the optimiser is one pass, the norm one sum and the penalty one prefix.
+    by rows, and last what is frozen. So the optimiser is one pass, the norm one sum and the penalty one prefix, and
+    none of them comes near a frozen layer.
 
     A subclass sets `config`, the arguments of its constructor, and calls `_flatten`.
 
@@ -18,18 +19,19 @@ class FlatParameters:
     parts : dict of str to Trainable
         Every layer that has parameters, by the name it has in files.
     parameters : ndarray of shape (n_parameters,)
-        The first `n_penalised` are weights, up to `n_dense` biases, the rest tables.
+        The first `n_penalised` are weights, up to `n_dense` biases, up to `n_trained` tables, the rest frozen.
     gradients : ndarray of shape (n_dense,)
-        Of all but the tables, which keep their own.
+        Of the dense ones; the tables keep their own, and what is frozen has none.
     tables : list of Trainable
         Layers of `layers.table`, whose gradient is `rows` and `row_grads`.
     """
 
-    def _flatten(self, parts):
-        """Bind every parameter to its place in one flat array."""
+    def _flatten(self, parts, frozen=()):
+        """Bind every parameter to its place in one flat array; `frozen` are the names of parts that are not trained."""
         self.parts = parts
-        self.tables = [part for part in parts.values() if part.by_rows]
-        dense = [(part, name) for part in parts.values() if not part.by_rows for name in part.shapes]
+        trained = [part for name, part in parts.items() if name not in frozen]
+        self.tables = [part for part in trained if part.by_rows]
+        dense = [(part, name) for part in trained if not part.by_rows for name in part.shapes]
         weights = [piece for piece in dense if not piece[1].endswith("bias")]
         biases = [piece for piece in dense if piece[1].endswith("bias")]
 
@@ -38,13 +40,16 @@ class FlatParameters:
 
         self.n_penalised, self.n_dense = size(weights), size(dense)
         tables = [(table, "weight") for table in self.tables]
-        self.parameters = np.zeros(self.n_dense + size(tables), self.dtype)
+        still = [(parts[name], shape) for name in parts if name in frozen for shape in parts[name].shapes]
+        self.n_trained = self.n_dense + size(tables)
+        self.parameters = np.zeros(self.n_trained + size(still), self.dtype)
         self.gradients = np.zeros(self.n_dense, self.dtype)
         self._places, start = {}, 0
-        for part, name in weights + biases + tables:
+        for part, name in weights + biases + tables + still:
             self._places[id(part), name] = slice(start, start := start + math.prod(part.shapes[name]))
         for part in parts.values():
-            grads = {} if part.by_rows else {name: self._view(self.gradients, part, name) for name in part.shapes}
+            has_gradient = part in trained and not part.by_rows
+            grads = {name: self._view(self.gradients, part, name) for name in part.shapes} if has_gradient else {}
             part.bind({name: self._view(self.parameters, part, name) for name in part.shapes}, grads)
 
     def _view(self, flat, part, name):
@@ -78,10 +83,12 @@ class FlatParameters:
         for part in self.parts.values():
             part.forget_packed()
 
-    def copy(self, dtype=None):
-        """A network of its own with these weights, in another precision if dtype is given."""
-        network = type(self)(**self.config | {"dtype": dtype or self.dtype})
-        network.parameters[...] = self.parameters
+    def copy(self, **changes):
+        """A network of its own with these weights; changes of `config` may be its dtype and n_frozen_layers."""
+        network = type(self)(**self.config | changes)
+        own = self.named_parameters()
+        for name, array in network.named_parameters().items():
+            array[...] = own[name]
         return network
 
     def __getstate__(self):

@@ -128,6 +128,13 @@ class Head:
             result[block] = -softmax_losses(outputs, targets[block], n_threads=n_threads)
         return result
 
+    def best(self, z, n_threads=1):
+        """Number of the largest output (n,) for z (n, input_size)."""
+        result = np.empty(len(z), np.int64)
+        for block in self._blocks(len(z)):
+            result[block] = self.forward(z[block], n_threads=n_threads)[0].argmax(axis=1)
+        return result
+
     def _blocks(self, n_rows):
         size = max(MIN_ROWS, BLOCK_OUTPUTS // self.layers[-1].output_size)
         return (slice(start, start + size) for start in range(0, n_rows, size))

@@ -7,7 +7,7 @@ import numpy as np
 
 from .examples import Corpus
 from .layers.parameters import check_size
-from .network import NO_POOLING
+from .pooling import NO_POOLING
 from .saved_model import check_fields
 from .tokens import tokenise
 from .vocabulary import END, UNKNOWN, Vocabulary, framed
@@ -147,7 +147,7 @@ class LanguageModel:
 
         Returns
         -------
-        stream : lstmfast.token_stream.TokenStream
+        stream : lstmfast.stream.FrontStream
             ``stream.step(ids)`` takes the ids of the vocabulary, at first 1, where every text begins, and returns the
             probabilities of the next token (n, n_tokens), in the order of the ids.
         """

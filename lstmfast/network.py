@@ -1,4 +1,4 @@
-"""A network: recurrent layers, pooling over steps, dense layers."""
+"""A network: convolutions, recurrent layers, pooling over steps, dense layers."""
 
 import numpy as np
 
@@ -8,14 +8,12 @@ from .head import Head
 from .layers import CRF
 from .layers.initializers import BLANK
 from .layers.parameters import check_dtype, check_size
+from .pooling import EVERY_STEP, LAST, NO_POOLING, AttendedPooling, make_pooling
 from .sequences import step_rows
-from .stack import Stack, State, groups, repeat_rows
+from .stack import Stack, groups, repeat_rows
+from .stream import FrontStream
 from .thread_choice import ThreadChoice
-from .token_stream import TokenStream
 from .workspace import Workspace
-
-POOLINGS = ("last", "mean", "max")
-NO_POOLING = "steps"  # an output for each step
 
 # Sequences that predict takes at once: enough for full tiles on every thread, few enough for a bounded workspace.
 PREDICT_SEQUENCES = 1024
@@ -23,7 +21,7 @@ PREDICT_STEPS = 1 << 16
 
 
 class Network(FlatParameters):
-    """Recurrent layers, pooling, dense layers with relu between them, and a linear output.
+    """Convolutions with relu, recurrent layers, pooling, dense layers with relu between them, and a linear output.
 
     Its parameters are 0 until `initialize` draws them or somebody sets them.
 
@@ -35,8 +33,10 @@ class Network(FlatParameters):
         Units of each recurrent layer.
     n_outputs : int
         Outputs of a sequence.
-    bidirectional, pooling, dense_layer_sizes, dtype, cell, activation, recurrent_activation
+    bidirectional, pooling, dense_layer_sizes, conv_layers, dtype, cell, activation, recurrent_activation
         As on the estimators; pooling may also be "steps", none: then there is an output for each step.
+    n_frozen_layers : int
+        As on the estimators: these have no gradient.
     clip : float or None
         As on the layers.
     n_tokens : int or None
@@ -49,11 +49,8 @@ class Network(FlatParameters):
 
     Attributes
     ----------
-    parameters : ndarray of shape (n_parameters,)
-        Flat array; the first `n_penalised` are weights, up to `n_dense` biases, the rest the embedding and the output
-        embedding: so no penalty reaches these.
-    gradients : ndarray of shape (n_dense,)
-        Of all but the embeddings, which keep their own, by rows.
+    parameters, gradients
+        Flat arrays: see `FlatParameters`. No penalty reaches the embedding and the output embedding, its tables.
     embedding : Embedding or None
     layers : list of LSTM, GRU or RNN
     dense : list of Dense
@@ -62,21 +59,23 @@ class Network(FlatParameters):
 
     def __init__(self, n_features, hidden_layer_sizes, n_outputs, *, bidirectional=False, pooling="last",
                  dense_layer_sizes=(), dtype="float32", cell="lstm", activation="tanh", recurrent_activation="sigmoid",
-                 clip=None, n_tokens=None, crf=False, n_samples=None):  # fmt: skip
+                 clip=None, n_tokens=None, crf=False, n_samples=None, conv_layers=(), n_frozen_layers=0):  # fmt: skip
         self.config = {
             "n_features": int(n_features), "hidden_layer_sizes": [int(size) for size in hidden_layer_sizes],
             "n_outputs": int(n_outputs), "bidirectional": bool(bidirectional), "pooling": pooling,
             "dense_layer_sizes": [int(size) for size in dense_layer_sizes], "dtype": check_dtype(dtype).name,
             "cell": cell, "activation": activation, "recurrent_activation": recurrent_activation, "clip": clip,
             "n_tokens": n_tokens, "crf": crf, "n_samples": n_samples,
+            "conv_layers": [[int(size) for size in layer] for layer in conv_layers],
+            "n_frozen_layers": int(n_frozen_layers),
         }  # fmt: skip
-        if pooling not in (*POOLINGS, NO_POOLING):
-            raise ValueError(f"pooling must be one of {POOLINGS}, got {pooling!r}")
         self.dtype, self.pooling = check_dtype(dtype), pooling
         self.stack = Stack(
             n_features, hidden_layer_sizes, n_tokens=n_tokens, bidirectional=bidirectional, cell=cell,
             activation=activation, recurrent_activation=recurrent_activation, clip=clip, dtype=self.dtype,
+            conv_layers=conv_layers, n_frozen_layers=n_frozen_layers,
         )  # fmt: skip
+        self._pooling = make_pooling(pooling, self.stack.output_size, self.dtype)
         self.head = Head(
             self.stack.output_size, (*dense_layer_sizes, n_outputs), self.dtype, first_number=len(hidden_layer_sizes),
             n_samples=n_samples,
@@ -86,20 +85,24 @@ class Network(FlatParameters):
         if crf and n_samples is not None:
             raise ValueError(f"a CRF scores all labels: n_samples must be None, got {n_samples!r}")
         self.crf = CRF(n_outputs, dtype=dtype, random_state=BLANK) if crf else None
-        self._flatten(self.stack.parts() | self.head.parts() | ({"crf": self.crf} if crf else {}))
+        others = {"pooling": self._pooling.layer, "crf": self.crf}
+        parts = self.stack.parts() | self.head.parts() | {name: part for name, part in others.items() if part}
+        self._flatten(parts, frozen=self.stack.frozen_parts())
         self._thread_choices = {}
 
     @staticmethod
     def count_parameters(
         n_features, hidden_layer_sizes, n_outputs, *, bidirectional, pooling, dense_layer_sizes, dtype, cell="lstm",
         activation="tanh", recurrent_activation="sigmoid", clip=None, n_tokens=None, crf=False, n_samples=None,
+        conv_layers=(), n_frozen_layers=0,
     ):  # fmt: skip
         """Number of parameters of a network of this description, without building it."""
         total, size = Stack.count_parameters(
             n_features, hidden_layer_sizes, n_tokens=n_tokens, bidirectional=bidirectional, cell=cell,
-            activation=activation, recurrent_activation=recurrent_activation, clip=clip,
+            activation=activation, recurrent_activation=recurrent_activation, clip=clip, conv_layers=conv_layers,
         )  # fmt: skip
         total += Head.count_parameters(size, (*dense_layer_sizes, n_outputs))
+        total += AttendedPooling.count_parameters(size) if pooling == "attention" else 0
         return total + (n_outputs * (n_outputs + 2) if crf else 0)
 
     @property
@@ -114,6 +117,12 @@ class Network(FlatParameters):
     def dense(self):
         return self.head.layers
 
+    @property
+    def all_layers(self):
+        """Its layers, lowest first, but for the embedding."""
+        pooling = [] if self._pooling.layer is None else [self._pooling.layer]
+        return [*self.stack.convolutions.layers, *self.layers, *pooling, *self.dense]
+
     # ---- forward ----
 
     @np.errstate(all="ignore")  # whatever the caller set: tiny products underflow
@@ -124,24 +133,38 @@ class Network(FlatParameters):
         A sequence's row has the same bits alone and in any company.
         """
         width = self.dense[-1].input_size if hidden else self.dense[-1].output_size
-        pooling = "last" if last else self.pooling
-        by_step = pooling == NO_POOLING
+        pooling = LAST if last else self._pooling
+        by_step = self.pooling == NO_POOLING and not last
         result = np.empty((len(sequences.steps if by_step else sequences), width), self.dtype)
         for rows, batch, outputs in self._predict(sequences, n_threads, pooling, hidden):
             result[step_rows(sequences.offsets[rows], batch.lengths) if by_step else rows] = outputs
         return result
 
-    def _predict(self, sequences, n_threads, pooling=NO_POOLING, hidden=False):
+    def _predict(self, sequences, n_threads, pooling=None, hidden=False):
         """Triples (rows, batch, outputs) that together hold all sequences."""
+        for rows, record, n_used in self._records(sequences, pooling or self._pooling, n_threads):
+            z, _ = (pooling or self._pooling).forward(record, n_used)
+            yield rows, record.batch, self.head.forward(z, n_threads=n_used, hidden=hidden)[0]
+
+    def _records(self, sequences, pooling, n_threads):
+        """Triples (rows, StackPass, threads) that together hold all sequences; each is used up before the next."""
         workspace = Workspace()
         for rows, batch in prediction_batches(sequences):
             with self._thread_choice(batch, n_threads).measure(batch.n_steps) as n_used:
                 record = self.stack.forward(
                     batch, sequences.steps, x_first=sequences.offsets[rows], masks=self.no_masks(),
-                    all_steps=pooling != "last", workspace=workspace, n_threads=n_used,
+                    all_steps=pooling.needs_steps, workspace=workspace, n_threads=n_used,
                 )  # fmt: skip
-                outputs, _ = self.head.forward(self._pool(record, pooling)[0], n_threads=n_used, hidden=hidden)
-            yield rows, batch, outputs
+                yield rows, record, n_used
+
+    @np.errstate(all="ignore")
+    def attention(self, sequences, n_threads=1):
+        """Weight of each step (n_steps,) in the mean that pooling "attention" makes of its sequence."""
+        result = np.empty(len(sequences.steps), self.dtype)
+        for rows, record, n_used in self._records(sequences, self._pooling, n_threads):
+            _, tape = self._pooling.forward(record, n_used)
+            result[step_rows(sequences.offsets[rows], record.batch.lengths)] = tape.weights
+        return result
 
     @np.errstate(all="ignore")
     def labels(self, sequences, n_threads=1):
@@ -196,23 +219,19 @@ class Network(FlatParameters):
         """
         self._must_be_causal("predict_steps")
         result = np.empty((len(sequences.steps), self.dense[-1].output_size), self.dtype)
-        workspace = Workspace()
-        for rows, batch in prediction_batches(sequences):
-            x_first = sequences.offsets[rows]
-            y = self.stack.forward(
-                batch, sequences.steps, x_first=x_first, masks=self.no_masks(), all_steps=True, workspace=workspace,
-                n_threads=n_threads,
-            ).y  # fmt: skip
-            if self.pooling in ("mean", "max"):
-                _core.pool_steps(batch, y, self.pooling == "max")
-            z, _ = self.head.forward(y, n_threads=n_threads)
+        for rows, record, n_used in self._records(sequences, EVERY_STEP, n_threads):
+            self._pooling.steps(record.batch, record.y, n_used)
+            z, _ = self.head.forward(record.y, n_threads=n_used)
             if activation:
                 _core.output_probabilities(activation == "sigmoid", z, z, z.shape[1], self.float64)
-            result[step_rows(x_first, batch.lengths)] = z
+            result[step_rows(sequences.offsets[rows], record.batch.lengths)] = z
         return result
 
     def stream(self, n, activation, n_threads=1):
-        """A `_core.Stream` of n sequences, or for tokens a TokenStream. ValueError for a bidirectional network."""
+        """A `_core.Stream` of n sequences, or a FrontStream where there are layers before the recurrent ones.
+
+        ValueError for a bidirectional network.
+        """
         self._must_be_causal("stream")
         layers = [
             (layer.cell, direction.packed_forward(), direction.arrays.get("peephole"), layer.input_size,
@@ -221,8 +240,14 @@ class Network(FlatParameters):
         ]  # fmt: skip
         dense = [(layer.packed_forward(), layer.input_size, layer.output_size) for layer in self.dense]
         pooling = "last" if self.pooling == NO_POOLING else self.pooling
-        stream = _core.Stream(layers, dense, pooling, activation, check_size(n, "n"), self.float64, n_threads)
-        return stream if self.embedding is None else TokenStream(stream, self.embedding)
+        attention = self._pooling.layer and self._pooling.layer.packed_forward()
+        stream = _core.Stream(
+            layers, dense, pooling, activation, check_size(n, "n"), self.float64, n_threads, attention
+        )
+        convolutions = self.stack.convolutions
+        if self.embedding is None and not convolutions.layers:
+            return stream
+        return FrontStream(stream, self.embedding, convolutions.stream(n))
 
     def _thread_choice(self, batch, n_threads):
         """What earlier batches of about this size taught about threads."""
@@ -238,39 +263,6 @@ class Network(FlatParameters):
     def draw_masks(self, rng, n, dropout, recurrent_dropout):
         """Masks for a batch of n sequences, from a numpy Generator."""
         return self.stack.draw_masks(rng, n, dropout, recurrent_dropout, self.dense)
-
-    # ---- pooling: what the head sees, and its way back ----
-
-    def _pool(self, record, pooling):
-        """(z, max_at): what the head sees of a StackPass, and for a maximum the steps it comes from."""
-        batch, max_at = record.batch, None
-        if pooling == NO_POOLING:
-            return record.y, max_at
-        if pooling == "last":
-            return np.ascontiguousarray(record.state.h[-1].transpose(1, 0, 2)).reshape(batch.n_rows, -1), max_at
-        z = np.empty((batch.n_rows, self.stack.output_size), self.dtype)
-        if pooling == "mean":
-            _core.pool_mean(batch, record.y, z)
-        else:
-            max_at = np.empty(z.shape, np.int64)
-            _core.pool_max(batch, record.y, z, max_at)
-        return z, max_at
-
-    def _pool_backward(self, record, dz, max_at, workspace):
-        """Arguments of `Stack.backward`."""
-        batch = record.batch
-        if self.pooling == NO_POOLING:
-            return {"dy": dz}
-        if self.pooling == "last":
-            n_layers, n_directions = len(self.layers), len(self.layers[-1].directions)
-            dh = np.ascontiguousarray(dz.reshape(batch.n_rows, n_directions, -1).transpose(1, 0, 2))
-            return {"dstate": State([None] * (n_layers - 1) + [dh], [None] * n_layers)}
-        dy = workspace.take("dy", (batch.n_steps, dz.shape[1]), self.dtype)
-        if self.pooling == "mean":
-            _core.pool_mean_backward(batch, dz, dy)
-        else:
-            _core.pool_max_backward(batch, dz, max_at, dy)
-        return {"dy": dy}
 
     # ---- training ----
 
@@ -319,18 +311,45 @@ class Network(FlatParameters):
             group_masks = masks.take(group)
             record = self.stack.forward(
                 _core.Batch(lengths[group]), sequences.steps, x_first=sequences.offsets[rows[group]], masks=group_masks,
-                state=state and state.take(group), training=True, all_steps=self.pooling != "last",
+                state=state and state.take(group), training=True, all_steps=self._pooling.needs_steps,
                 workspace=workspace, n_threads=n_threads,
             )  # fmt: skip
-            z, max_at = self._pool(record, self.pooling)
+            z, tape = self._pooling.forward(record, n_threads)
             part, dz = self._head_loss(
                 record.batch, z, loss, targets[group], weights[group], group_masks.dense, workspace, n_threads
             )
             if state is not None:
                 state.put(group, record.state)
-            self.stack.backward(record, **self._pool_backward(record, dz, max_at, workspace), n_threads=n_threads)
+            gradients = self._pooling.backward(record, dz, tape, workspace, n_threads)
+            self.stack.backward(record, **gradients, n_threads=n_threads)
             value += part
         return value
+
+    @np.errstate(all="ignore")
+    def input_gradient(self, sequences, doutputs, n_threads=1):
+        """Gradient of the steps (n_steps, n_features), of a network without an embedding or frozen layers.
+
+        Parameters
+        ----------
+        sequences : Sequences
+        doutputs : ndarray shaped like `outputs`
+            Gradient of those. That of the parameters is left in `gradients`, so a network in use needs a copy.
+        """
+        result, lengths, workspace = np.empty_like(sequences.steps), sequences.lengths, Workspace()
+        self.forget_gradients()
+        for rows in groups(lengths, self.stack.group_size(lengths.mean())):
+            batch, x_first = _core.Batch(lengths[rows]), sequences.offsets[rows]
+            record = self.stack.forward(
+                batch, sequences.steps, x_first=x_first, masks=self.no_masks(), training=True,
+                all_steps=self._pooling.needs_steps, workspace=workspace, n_threads=n_threads,
+            )  # fmt: skip
+            z, tape = self._pooling.forward(record, n_threads)
+            _, seen = self.head.forward(z, n_threads=n_threads)
+            steps = step_rows(x_first, batch.lengths)
+            dz = self.head.backward(seen, doutputs[steps if self.pooling == NO_POOLING else rows], n_threads=n_threads)
+            gradients = self._pooling.backward(record, dz, tape, workspace, n_threads)
+            result[steps], _ = self.stack.backward(record, **gradients, input_gradient=True, n_threads=n_threads)
+        return result
 
 
 def prediction_batches(sequences):

@@ -35,7 +35,8 @@ class Optimizer:
             "momentum": momentum, "nesterov": nesterovs_momentum, "beta_1": beta_1, "beta_2": beta_2,
             "epsilon": epsilon, "decay": decay,
         }  # fmt: skip
-        self.first, self.second = np.empty_like(network.parameters), np.empty_like(network.parameters)
+        trained = network.parameters[: network.n_trained]
+        self.first, self.second = np.empty_like(trained), np.empty_like(trained)
         self.reset()
 
     def reset(self):
@@ -43,8 +44,9 @@ class Optimizer:
         self.n_steps, self.first[...], self.second[...] = 0, 0, 0
 
     def go_on_from(self, other):
-        """Take over the moments of an earlier optimiser of the same network, if its solver was the same."""
-        if other.solver == self.solver:
+        """Take over the moments of an earlier optimiser of the same network, if it had the same solver and trained the
+        same layers."""
+        if other.solver == self.solver and other.first.shape == self.first.shape:
             self.n_steps, self.first[...], self.second[...] = other.n_steps, other.first, other.second
 
     def penalise(self, network, n_threads=1):

@@ -19,8 +19,9 @@ True
 from .config import effective_n_threads
 from .decisions import Labels, Numbers
 from .language import LanguageModel, saved_vocabulary
-from .network import NO_POOLING, Network
+from .network import Network
 from .persistence import ModelFormatError, read_model
+from .pooling import NO_POOLING
 from .saved_model import decode, inconsistency, rebuild_network
 from .sequences import check_sequences, check_tokens
 
@@ -72,7 +73,7 @@ def load(path, precision="float32", n_jobs=1):
         else:
             meaning = _decision(_DECISIONS[name], fitted, network)
             n_steps = fitted["n_features_in_"] if fitted["_input_kind"] == "2d" else None
-    network = network if network.dtype == precision else network.copy(precision)
+    network = network if network.dtype == precision else network.copy(dtype=precision)
     return TextModel(network, meaning, n_threads) if name == _TEXT else Model(network, meaning, n_steps, n_threads)
 
 
@@ -149,7 +150,7 @@ class Model:
         return sequences.group(outputs)
 
     def stream(self, n=1):
-        """n live sequences on this model's weights: see `lstmfast._core.Stream`; of tokens, `token_stream.TokenStream`.
+        """n live sequences on this model's weights: see `lstmfast._core.Stream`; of tokens, `stream.FrontStream`.
 
         Raises
         ------

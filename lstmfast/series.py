@@ -100,7 +100,12 @@ def undo_difference(changes, before, lags):
 
 
 class Series:
-    """Levels with their changes, and the moments of all changes so far after each of them.
+    """Levels with their changes, and what these are standardised by at each origin.
+
+    With differences that is the mean and standard deviation of all windows so far. Levels wander, so without
+    differences each window is measured from its own mean (as by Kim et al. 2022), and in units of the root mean
+    variance of all windows so far; unless windows have one step. Each window enters these moments when it ends: nothing
+    is known early.
 
     Parameters
     ----------
@@ -108,45 +113,54 @@ class Series:
     covariates : ndarray of shape (T or more, F)
         Row for row, and possibly those of the future.
     lags : tuple of int
+    window : int
     before : ndarray of shape (4, d), default=None
-        The moments of what came before these changes: first change, count, and sums of the distances from the first
-        change and of their squares. None: nothing did.
+        The first change of all, and sums over all windows that ended before the first one here: their number, and of
+        the mean and mean square of their distances from where they are measured. None: there were none.
     """
 
-    def __init__(self, levels, covariates, lags, before=None):
-        self.levels, self.covariates, self.lags = levels, covariates, lags
+    def __init__(self, levels, covariates, lags, window, before=None):
+        self.levels, self.covariates, self.lags, self.window = levels, covariates, lags, window
         self.changes = difference(levels, lags)
         if before is None:
             before = np.zeros((4, levels.shape[1]))
             before[0] = self.changes[0]
-        self._first = before[0]
-        # Distances from the first change: a constant has a variance of exactly 0. Running sums add in order, so that
-        # a series cut off and continued has the same bits as the whole.
+        windows = windows_of(self.changes, window)
+        # Distances from a value of the window itself are all 0 where it is constant, and so is what comes of them.
+        self._first = self._centres = before[:1]
+        self._wanders = not lags and window > 1
+        if self._wanders:
+            self._centres = windows[:, 0] + (windows - windows[:, :1]).mean(axis=1)
         with np.errstate(over="ignore", invalid="ignore"):
-            distances = self.changes - self._first
-            terms = np.stack([np.ones_like(distances), distances, distances**2], axis=1)
-            self._sums = np.cumsum(np.concatenate([before[None, 1:], terms]), axis=0)
+            distances = windows - self._centres[:, None]
+            terms = [np.ones_like(windows[:, 0]), distances.mean(axis=1), (distances**2).mean(axis=1)]
+            # Added in order: a series that is cut off and continued has the same bits as the whole.
+            self._sums = np.cumsum(np.concatenate([before[None, 1:], np.stack(terms, axis=1)]), axis=0)
+        if not np.isfinite(self._sums[-1]).all():
+            raise ValueError("y has values too large for their squares: divide it by a larger unit")
 
     @property
     def before(self):
-        return np.concatenate([self._first[None], self._sums[0]])
+        return np.concatenate([self._first, self._sums[0]])
 
-    def moments(self, origins):
-        """Mean and standard deviation (n, d) of all changes before each of n origins."""
-        count, total, squares = self._sums[origins].swapaxes(0, 1)
+    def moments(self, origins, moments_from=0):
+        """Mean and standard deviation (n, d) for windows that end at n origins, but of origins before `moments_from`
+        with what is known then."""
+        count, total, squares = self._sums[np.maximum(origins, moments_from) - self.window + 1].swapaxes(0, 1)
         mean = total / count
-        return self._first + mean, np.sqrt(np.maximum(squares / count - mean**2, 0))
+        centres = self._centres[origins - self.window] if self._wanders else self._centres
+        return centres + mean, np.sqrt(np.maximum(squares / count - mean**2, 0))
 
-    def tail(self, n):
-        """The last n changes, with all that is needed to go on from them."""
-        start = len(self.changes) - n
-        before = np.concatenate([self._first[None], self._sums[start]])
-        return Series(self.levels[start:].copy(), self.covariates[start:].copy(), self.lags, before)
+    def tail(self):
+        """The last window, with all that is needed to go on from it."""
+        start = len(self.changes) - self.window
+        before = np.concatenate([self._first, self._sums[start]])
+        return Series(self.levels[start:].copy(), self.covariates[start:].copy(), self.lags, self.window, before)
 
     def followed_by(self, levels, covariates):
         """This series and then these rows."""
         levels, covariates = np.concatenate([self.levels, levels]), np.concatenate([self.covariates, covariates])
-        return Series(levels, covariates, self.lags, self.before)
+        return Series(levels, covariates, self.lags, self.window, self.before)
 
 
 @dataclass(frozen=True)
@@ -240,6 +254,16 @@ class Preparation:
         """Steps before an origin."""
         return self.window + sum(self.lags)
 
+    def check_horizon(self, horizon):
+        """The fitted one instead of None; TypeError or ValueError if forecasts do not reach so far."""
+        horizon = self.horizon if horizon is None else check_size(horizon, "horizon")
+        if self.direct and horizon > self.horizon:
+            raise ValueError(
+                f"horizon={horizon} is beyond the {self.horizon} steps of fit; fit with horizon={horizon}, or with "
+                'strategy="recursive", which forecasts any number of steps'
+            )
+        return horizon
+
     def levels(self, values, name):
         """Of values (T, d); ValueError where there is no logarithm."""
         if not self.log:
@@ -254,7 +278,7 @@ class Preparation:
 
     def series(self, levels, covariates, before=None):
         """A Series with these differences."""
-        return Series(levels, covariates, self.lags, before)
+        return Series(levels, covariates, self.lags, self.window, before)
 
     def split(self, n_changes, calibration_fraction, validation_fraction):
         """Origins (training, validation, calibration) in a series, each after the ones before."""
@@ -277,12 +301,11 @@ class Preparation:
     def origins(self, series, at, horizon, moments_from=0):
         """Origins of a series, for forecasts of up to `horizon` steps.
 
-        The moments are those of all changes before the origin, as at the time of the forecast; but of those before
-        `moments_from` for earlier origins.
+        They are standardised by what is known at each; those before `moments_from` by what is known then.
         """
         at = np.asarray(at)
         rows, n_variables = at - self.window, series.levels.shape[1]
-        mean, scale = series.moments(np.maximum(at, moments_from))
+        mean, scale = series.moments(at, moments_from)
         if not self.scale:
             mean, scale = np.zeros_like(mean), np.ones_like(scale)
         n_lost = sum(self.lags)

@@ -1,4 +1,4 @@
-"""Recurrent layers one above the other, below them an embedding where steps are tokens."""
+"""Recurrent layers one above the other, below them convolutions, and an embedding where steps are tokens."""
 
 import math
 from dataclasses import dataclass, field
@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from . import _core
+from .convolutions import ConvolutionPass, Convolutions
 from .layers import Embedding, recurrent_layer
 from .layers.direction import parameter_shapes
 from .layers.initializers import BLANK
@@ -28,11 +29,13 @@ MIN_GROUP_SEQUENCES = 24
 class Masks:
     """Dropout masks of one batch, in the order of its sequences: 0 or 1 / (1 - rate), constant over a sequence's steps.
 
+    conv : for each convolution (n, channels) or None
     inputs : for each recurrent layer (n, F) or None
     recurrent : for each recurrent layer (n_directions, n, H) or None
     dense : for each dense layer (n, inputs) or None
     """
 
+    conv: list
     inputs: list
     recurrent: list
     dense: list
@@ -40,6 +43,7 @@ class Masks:
     def take(self, rows):
         """The masks of some sequences."""
         return Masks(
+            [None if mask is None else mask[rows] for mask in self.conv],
             [None if mask is None else mask[rows] for mask in self.inputs],
             [None if mask is None else np.ascontiguousarray(mask[:, rows]) for mask in self.recurrent],
             [None if mask is None else mask[rows] for mask in self.dense],
@@ -84,6 +88,8 @@ class StackPass:
     """What `Stack.forward` gives, and what it leaves for `Stack.backward`.
 
     tokens : the token that each row of the first layer's x stands for, or None
+    convolution : ConvolutionPass, or None
+    tapes : of each recurrent layer; None of those that are not trained
     y : outputs of the top layer (n_steps, output_size), or None
     state : State after each sequence's last step
     """
@@ -92,6 +98,7 @@ class StackPass:
     masks: Masks
     tapes: list = field(default_factory=list)
     tokens: np.ndarray | None = None
+    convolution: ConvolutionPass | None = None
     y: np.ndarray | None = None
     state: State = field(default_factory=lambda: State([], []))
 
@@ -107,28 +114,43 @@ class Stack:
         Units of each layer, lowest first.
     n_tokens : int or None
         Not None: steps are tokens below it, and an embedding stands before the first layer.
+    conv_layers : list of (filters, width)
+        Convolutions before the first recurrent layer.
+    n_frozen_layers : int
+        How many of its lowest layers, the embedding and the convolutions among them, are not trained: there is no
+        backward pass through them.
     dtype, bidirectional, cell, activation, recurrent_activation, clip
         As on the layers.
     name : str
         Prefix of its parts' names, and of its scratch in a workspace.
     """
 
-    def __init__(self, n_features, hidden_layer_sizes, *, cell, n_tokens=None, dtype, name="", **options):
+    def __init__(self, n_features, hidden_layer_sizes, *, cell, n_tokens=None, conv_layers=(), n_frozen_layers=0, dtype,
+                 name="", **options):  # fmt: skip
         self.dtype, self.name, self.embedding = dtype, name, None
         if n_tokens is not None:
             self.embedding = Embedding(n_tokens, n_features, dtype=dtype, random_state=BLANK)
-        self.layers, size = [], n_features
+        kinds = [1 if n_tokens is not None else 0, len(conv_layers), len(hidden_layer_sizes)]
+        if not 0 <= n_frozen_layers <= sum(kinds):
+            raise ValueError(
+                f"n_frozen_layers must be from 0 to {sum(kinds)}, the layers below pooling, got {n_frozen_layers}"
+            )
+        # How many of each kind, lowest first.
+        frozen = [min(max(n_frozen_layers - sum(kinds[:i]), 0), kind) for i, kind in enumerate(kinds)]
+        self._embedding_frozen, self.n_frozen = bool(frozen[0]), frozen[2]
+        self.convolutions = Convolutions(n_features, conv_layers, dtype, name, n_frozen=frozen[1])
+        self.layers, size = [], self.convolutions.output_size
         for units in hidden_layer_sizes:
             self.layers.append(recurrent_layer(cell, size, units, dtype=dtype, random_state=BLANK, **options))
             size = self.layers[-1].output_size
         self.output_size = size
 
     @staticmethod
-    def count_parameters(n_features, hidden_layer_sizes, *, n_tokens=None, bidirectional, **cell):
+    def count_parameters(n_features, hidden_layer_sizes, *, n_tokens=None, conv_layers=(), bidirectional, **cell):
         """(number of parameters, output_size) of a stack of this description, without building it."""
-        total, size = 0, check_size(n_features, "n_features")
+        total, size = Convolutions.count_parameters(check_size(n_features, "n_features"), conv_layers)
         if n_tokens is not None:
-            total += check_size(n_tokens, "n_tokens") * size
+            total += check_size(n_tokens, "n_tokens") * n_features
         directions = 2 if bidirectional else 1
         shape_of = _core.Cell(*(cell[name] for name in ("cell", "activation", "recurrent_activation", "clip")))
         for units in hidden_layer_sizes:
@@ -139,12 +161,20 @@ class Stack:
 
     def parts(self):
         """Its layers with parameters, as `FlatParameters` names them."""
-        parts = {} if self.embedding is None else {f"{self.name}embedding": self.embedding}
-        for number, layer in enumerate(self.layers):
-            labels = (".forward", ".backward") if layer.bidirectional else ("",)
-            for label, direction in zip(labels, layer.directions, strict=True):
-                parts[f"{self.name}{number}{label}"] = direction
-        return parts
+        return {
+            f"{self.name}{label}": part for label, layer in self.labelled() for label, part in _directions(label, layer)
+        }
+
+    def frozen_parts(self):
+        """Names of those that are not trained."""
+        n = self._embedding_frozen + self.convolutions.n_frozen + self.n_frozen
+        return {f"{self.name}{label}" for label, layer in self.labelled()[:n] for label, _ in _directions(label, layer)}
+
+    def labelled(self):
+        """Pairs (label, layer) of all layers, lowest first."""
+        layers = [] if self.embedding is None else [("embedding", self.embedding)]
+        layers += [(f"conv{number}", layer) for number, layer in enumerate(self.convolutions.layers)]
+        return layers + [(str(number), layer) for number, layer in enumerate(self.layers)]
 
     @property
     def n_units(self):
@@ -162,8 +192,8 @@ class Stack:
             [zeros(layer) if layer.cell.has_c else None for layer in self.layers],
         )
 
-    def forward(self, batch, x, *, x_first=None, masks, state=None, training=False, all_steps, y=None, workspace,
-                n_threads=1):  # fmt: skip
+    def forward(self, batch, x, *, x_first=None, x_rows=None, masks, state=None, training=False, all_steps, y=None,
+                workspace, n_threads=1):  # fmt: skip
         """Run a batch through all layers.
 
         Parameters
@@ -172,6 +202,9 @@ class Stack:
             n sequences, longest first.
         x, x_first : ndarrays of shape (n_steps, n_features) and (n,)
             Steps, or tokens (n_steps, 1), and at which row each sequence begins (default: behind the one before it).
+        x_rows : ndarray of int of shape (n_steps,), default=None
+            As of a layer's `run`: step s is x[x_rows[s]]. For a stack of recurrent layers alone, whose first cell
+            `shares_inputs`.
         masks : Masks
         state : State, default=None
             Before the first step; None: zeros.
@@ -186,20 +219,22 @@ class Stack:
             Its arrays belong to the workspace.
         """
         record = StackPass(batch, masks)
-        x_rows = None
         if self.embedding is not None:
             tokens = x[:, 0] if x_first is None else x[step_rows(x_first, batch.lengths), 0]
             if masks.inputs[0] is None and self._shares_tokens(batch.n_steps):
                 tokens, x_rows = different(tokens, self.embedding.n_tokens)
             record.tokens, x, x_first = tokens, self.embedding.forward(tokens), None
+        if self.convolutions.layers:
+            convolution = self.convolutions.forward(batch, x, x_first, masks.conv, workspace, n_threads)
+            record.convolution, x, x_first = convolution, convolution.x[-1], convolution.rows.first
         top = len(self.layers) - 1
         for i, layer in enumerate(self.layers):
             if masks.inputs[i] is not None:
                 x, x_first = masked_steps(batch, x, x_first, masks.inputs[i]), None
             x, h, c, tape = layer.run(
                 batch, x, x_first=x_first, x_rows=x_rows, state=None if state is None else state.layer(i),
-                h_masks=masks.recurrent[i], sequence=all_steps or i < top, y=y if i == top else None, training=training,
-                workspace=workspace, name=(self.name, i), n_threads=n_threads,
+                h_masks=masks.recurrent[i], sequence=all_steps or i < top, y=y if i == top else None,
+                training=training and i >= self.n_frozen, workspace=workspace, name=(self.name, i), n_threads=n_threads,
             )  # fmt: skip
             x_first = x_rows = None
             record.tapes.append(tape)
@@ -210,10 +245,12 @@ class Stack:
 
     def _shares_tokens(self, n_steps):
         """Whether equal tokens should share their products: if they must be few, and the first cell can."""
+        if self.convolutions.layers:
+            return False
         return self.layers[0].cell.shares_inputs and 2 * self.embedding.n_tokens <= n_steps
 
     def backward(self, record, *, dy=None, dstate=None, input_gradient=False, state_gradient=False, n_threads=1):
-        """Gradients of all parameters, added to what is there.
+        """Gradients of all parameters that are trained, added to what is there.
 
         Parameters
         ----------
@@ -224,27 +261,36 @@ class Stack:
         dstate : State, default=None
             Gradient of the final state; its arrays may be None.
         input_gradient, state_gradient : bool, default=False
-            Whether the gradients of the steps (not of tokens) and of the initial state are wanted.
+            Whether the gradients of the steps (of tokens: of what the embedding gives for each) and of the initial
+            state are wanted. Not where layers are frozen.
 
         Returns
         -------
-        dx : ndarray of shape (n_steps, n_features) or None
+        dx : ndarray of the shape of x or None
         dstate : State or None
             Of the initial state.
         """
         initial = State([None] * len(self.layers), [None] * len(self.layers))
         dstate = dstate or initial
-        for i in reversed(range(len(self.layers))):
+        of_tokens = self.embedding is not None and not self._embedding_frozen
+        below = self.convolutions.n_trained > 0 or of_tokens or input_gradient
+        for i in reversed(range(self.n_frozen, len(self.layers))):
             dh, dc = dstate.layer(i)
             dy, *gradient = self.layers[i].run_backward(
                 record.tapes[i], dy=dy, dh=dh, dc=dc, state_gradient=state_gradient, name=(self.name, i),
-                input_gradient=i > 0 or input_gradient or self.embedding is not None, n_threads=n_threads,
+                input_gradient=i > self.n_frozen or below, n_threads=n_threads,
             )  # fmt: skip
             if state_gradient:
                 initial.h[i], initial.c[i] = gradient
             if dy is not None and record.masks.inputs[i] is not None:
                 dy *= repeat_rows(record.batch, record.masks.inputs[i])
-        if self.embedding is not None:
+        if self.n_frozen or not below:
+            return None, initial if state_gradient else None
+        if record.convolution is not None:
+            dy = self.convolutions.backward(
+                record.batch, record.convolution, dy, input_gradient=of_tokens or input_gradient, n_threads=n_threads
+            )
+        if of_tokens:
             self.embedding.backward(record.tokens, dy)
         return dy, initial if state_gradient else None
 
@@ -252,7 +298,8 @@ class Stack:
         """Sequences of this mean length that run forward and backward together."""
         weights = max(4 * layer.hidden_size * (layer.input_size + layer.hidden_size) for layer in self.layers)
         budget = LARGE_GROUP_BYTES if weights * self.dtype.itemsize > LARGE_WEIGHTS else GROUP_BYTES
-        return max(MIN_GROUP_SEQUENCES, int(budget / (6 * self.n_units * mean_length * self.dtype.itemsize)))
+        n_values = 6 * self.n_units + 2 * sum(layer.filters for layer in self.convolutions.layers)
+        return max(MIN_GROUP_SEQUENCES, int(budget / (n_values * mean_length * self.dtype.itemsize)))
 
     def draw_masks(self, rng, n, dropout, recurrent_dropout, dense=()):
         """Masks for n sequences, from a numpy Generator; `dense` are the dense layers above, if any."""
@@ -261,6 +308,7 @@ class Stack:
             return ((rng.random(shape) >= rate) / (1 - rate)).astype(self.dtype) if rate > 0 else None
 
         return Masks(
+            [draw(dropout, n, layer.input_size) for layer in self.convolutions.layers],
             [draw(dropout, n, layer.input_size) for layer in self.layers],
             [draw(recurrent_dropout, len(layer.directions), n, layer.hidden_size) for layer in self.layers],
             [draw(dropout, n, layer.input_size) for layer in dense],
@@ -268,7 +316,15 @@ class Stack:
 
     def no_masks(self, dense=()):
         """Masks that drop nothing."""
-        return Masks([None] * len(self.layers), [None] * len(self.layers), [None] * len(dense))
+        n = len(self.layers)
+        return Masks([None] * len(self.convolutions.layers), [None] * n, [None] * n, [None] * len(dense))
+
+
+def _directions(label, layer):
+    """Pairs (label, Trainable) of a layer: itself, or its directions."""
+    directions = getattr(layer, "directions", [layer])
+    labels = (".forward", ".backward") if len(directions) == 2 else ("",)
+    return [(label + direction, part) for direction, part in zip(labels, directions, strict=True)]
 
 
 def groups(lengths, size):

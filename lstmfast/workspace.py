@@ -30,7 +30,7 @@ class Workspace:
     """
 
     def __init__(self):
-        self._arrays = {}
+        self._arrays, self._parts = {}, {}
 
     def take(self, name, shape, dtype):
         """An uninitialised array; what was taken under the same name before is overwritten."""
@@ -40,3 +40,7 @@ class Workspace:
             self._arrays[name] = None  # free the smaller one first
             array = self._arrays[name] = aligned_empty((size,), dtype)
         return array[:size].reshape(shape)
+
+    def part(self, name):
+        """A workspace in this one, where the same names stand for other arrays."""
+        return self._parts.setdefault(name, Workspace())

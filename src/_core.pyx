@@ -9,6 +9,7 @@ from cpython.buffer cimport (
 )
 from cpython.mem cimport PyMem_Calloc, PyMem_Free
 from cython.parallel cimport parallel, prange, threadid
+from libc.math cimport INFINITY, exp, expf, log
 from libc.stdint cimport int64_t
 from libc.string cimport memcpy
 
@@ -444,7 +445,7 @@ def dense_weight_gradient(x, dy, Py_ssize_t n_inputs, Py_ssize_t n_outputs, bint
 
 
 def evaluate(str function, x, y, bint float64):
-    """y = an activation of x, by the vector code of the kernels; for tests of its accuracy."""
+    """y = an activation of x, by the vector code of the kernels, in place if one likes."""
     cdef const kernel_table *table = _tables[float64]
     cdef void *source = _flat(x, "x", float64, len(x), False)
     cdef void *target = _flat(y, "y", float64, len(x), True)

@@ -20,7 +20,6 @@
 # check: it sums the same ones, and s[t] = sum u[t+1] b[t+1] is at least the smallest u.
 
 from libc.float cimport DBL_MIN, FLT_MIN
-from libc.math cimport INFINITY, exp, expf, log
 from libc.stdlib cimport calloc, free, malloc
 
 cdef struct crf_call:

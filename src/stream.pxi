@@ -12,7 +12,7 @@ cdef class Stream:
         Unidirectional layers, lowest first; weights from `pack_gates`.
     dense : list of (packed weights, n_inputs, n_outputs)
         Dense layers with relu between them; weights from `pack_columns`.
-    pooling : {"last", "mean", "max"}
+    pooling : {"last", "mean", "max", "attention"}
         Over the steps so far.
     activation : {None, "softmax", "sigmoid"}
         Of the outputs.
@@ -22,26 +22,30 @@ cdef class Stream:
         Precision.
     n_threads : int
         Used where a step is worth it: for many sequences or many units.
+    attention : (packed kernel, packed context, n_units), default=None
+        Of pooling "attention".
     """
     cdef readonly Py_ssize_t n, n_features, n_outputs
     cdef Py_ssize_t n_layers, n_dense, n_threads, width
     cdef const kernel_table *table
     cdef bint float64, busy
     cdef int now, multilabel
-    cdef bint has_activation, mean, maximum
+    cdef bint has_activation, mean, maximum, attends
     cdef recurrent_call *layers
     cdef dense_call *dense
+    cdef dense_call scores[2]  # of pooling "attention": the projection and the product with the context
     cdef double work
     cdef object recipe  # the arguments, for copy
     cdef list arrays    # keeps every array alive
     cdef list cells, h_steps, c_steps  # of each layer; c_steps may hold None
-    cdef object pooled, counts
+    cdef object pooled, running, counts
     cdef void *pooled_data
+    cdef void *running_data
     cdef void *features
     cdef int64_t *counts_data
 
     def __cinit__(self, list layers, list dense, str pooling, activation, Py_ssize_t n, bint float64,
-                  Py_ssize_t n_threads=1):
+                  Py_ssize_t n_threads=1, attention=None):
         global _aligned_empty, _np
         if _np is None:
             import numpy
@@ -52,7 +56,7 @@ cdef class Stream:
         dtype = "float64" if float64 else "float32"
         self.n, self.float64, self.n_threads = _positive(n, "n"), float64, n_threads
         self.table = _tables[float64]
-        self.recipe = (layers, dense, pooling, activation, n, float64, n_threads)
+        self.recipe = (layers, dense, pooling, activation, n, float64, n_threads, attention)
         self.mean, self.maximum = pooling == "mean", pooling == "max"
         self.has_activation, self.multilabel = activation is not None, activation == "sigmoid"
         self.arrays, self.cells, self.h_steps, self.c_steps = [], [], [], []
@@ -75,20 +79,31 @@ cdef class Stream:
         self.pooled, self.pooled_data = pooled.reshape(n, size), _flat(pooled, "pooled", float64, n * size, True)
         cdef int64_t[::1] counts = self.counts
         self.counts_data = &counts[0]
+        self.attends = pooling == "attention"
+        if self.attends:
+            packed, context, n_units = attention
+            self._add_dense(&self.scores[0], packed, size, _positive(n_units, "n_units"), dtype)
+            self._add_dense(&self.scores[1], context, n_units, 1, dtype)
+            self.scores[1].x = self.scores[0].y
+            self.running = _aligned_empty((n, 2), dtype)
+            self.running_data = _rows(self.running, "running", float64, n, 2, True, NULL)
         for i, (packed, n_inputs, n_outputs) in enumerate(dense):
             if n_inputs != size:
                 raise ValueError(f"dense layer {i} takes {n_inputs} inputs, but the one below gives {size}")
-            z = _aligned_empty((n * _positive(n_outputs, "n_outputs"),), dtype)
-            self.arrays += [packed, z]
-            self.dense[i].n_rows, self.dense[i].n_inputs, self.dense[i].n_outputs = n, n_inputs, n_outputs
-            self.dense[i].x_stride = n_inputs
-            self.dense[i].weights = _flat(packed, "weights", float64,
-                                          packed_columns_size(n_inputs, n_outputs, float64), False, True)
-            self.dense[i].y = _flat(z, "z", float64, n * n_outputs, True)
-            self.work += <double>n * n_inputs * n_outputs
+            self._add_dense(self.dense + i, packed, n_inputs, _positive(n_outputs, "n_outputs"), dtype)
             size = n_outputs
         self.n_outputs = size
         self.reset()
+
+    cdef int _add_dense(self, dense_call *call, packed, Py_ssize_t n_inputs, Py_ssize_t n_outputs, dtype) except -1:
+        cdef bint float64 = self.float64
+        z = _aligned_empty((self.n * n_outputs,), dtype)
+        self.arrays += [packed, z]
+        call.n_rows, call.n_inputs, call.n_outputs, call.x_stride = self.n, n_inputs, n_outputs, n_inputs
+        call.weights = _flat(packed, "weights", float64, packed_columns_size(n_inputs, n_outputs, float64), False, True)
+        call.y = _flat(z, "z", float64, self.n * n_outputs, True)
+        self.work += <double>self.n * n_inputs * n_outputs
+        return 0
 
     cdef int _add_layer(self, recurrent_call *call, Cell cell, packed, peephole, Py_ssize_t n_inputs,
                         Py_ssize_t n_units, dtype) except -1:
@@ -207,6 +222,9 @@ cdef class Stream:
                 _pool_step(<const float *>x, <float *>self.pooled_data, <float *>self.features, self.counts_data,
                            self.n, self.width, self.maximum)
             x = self.features
+        elif self.attends:
+            self._attend(x)
+            x = self.features
         for i in range(self.n_dense):
             self.dense[i].x = x
             if i == self.n_dense - 1:
@@ -217,6 +235,19 @@ cdef class Stream:
                 _relu(self.dense[i].y, self.n * self.dense[i].n_outputs, self.float64)
         if self.has_activation:
             self.table.output_probabilities(self.multilabel, y, y, self.n, self.n_outputs)
+
+    cdef void _attend(self, const void *h) noexcept nogil:
+        """Takes one more step into the attention's weighted mean."""
+        self.scores[0].x = h
+        self.table.dense_forward(&self.scores[0], 0, self.n)
+        self.table.evaluate(ACTIVATION_TANH, self.scores[0].y, self.scores[0].y, self.n * self.scores[0].n_outputs)
+        self.table.dense_forward(&self.scores[1], 0, self.n)
+        if self.float64:
+            _attend_step(<const double *>h, <const double *>self.scores[1].y, <double *>self.running_data,
+                         <double *>self.pooled_data, <double *>self.features, self.n, self.width)
+        else:
+            _attend_step(<const float *>h, <const float *>self.scores[1].y, <float *>self.running_data,
+                         <float *>self.pooled_data, <float *>self.features, self.n, self.width)
 
     @cython.cdivision(True)
     cdef void _share_step(self, const recurrent_call *layer, int now, Py_ssize_t part, Py_ssize_t parts) noexcept nogil:
@@ -252,14 +283,16 @@ cdef class Stream:
         """A copy of the state, as a dict of arrays; assign it to come back to it.
 
         "h" and "c": lists with an array (n, units) for each layer, None for c where the cell has none; "pooled": sum or
-        maximum of the top layer's outputs (n, units); "n_steps": steps since the start, int64 (n,).
+        maximum of the top layer's outputs (n, units); "n_steps": steps since the start, int64 (n,). With pooling
+        "attention" also "attention" (n, 2): the largest score, and the sum of the weights measured from it.
         """
-        return {
+        state = {
             "h": [h[self.now].copy() for h in self.h_steps],
             "c": [self._c(i).copy() if (<Cell>self.cells[i]).has_c else None for i in range(self.n_layers)],
             "pooled": self.pooled.copy(),
             "n_steps": self.counts.copy(),
         }
+        return state | {"attention": self.running.copy()} if self.attends else state
 
     @state.setter
     def state(self, state):
@@ -273,8 +306,9 @@ cdef class Stream:
             check_finite(value, name)
             return value
 
-        if not isinstance(state, dict) or set(state) != {"h", "c", "pooled", "n_steps"}:
-            raise ValueError("state must be a dict with the keys h, c, pooled and n_steps, as `state` gives it")
+        keys = ["h", "c", "pooled", "n_steps"] + ["attention"] * self.attends
+        if not isinstance(state, dict) or set(state) != set(keys):
+            raise ValueError(f"state must be a dict with the keys {', '.join(keys)}, as `state` gives it")
         if len(state["h"]) != self.n_layers or len(state["c"]) != self.n_layers:
             raise ValueError(f"state must hold h and c of {self.n_layers} layers")
         shapes = [(self.n, self.layers[i].n_units) for i in range(self.n_layers)]
@@ -289,7 +323,13 @@ cdef class Stream:
         counts = _np.asarray(state["n_steps"])
         if counts.shape != (self.n,) or counts.dtype.kind not in "iu" or (counts < 0).any():
             raise ValueError(f"n_steps must be {self.n} integers, not negative, got {state['n_steps']}")
+        if self.attends:
+            running = checked(state["attention"], "attention", (self.n, 2))
+            if (running[:, 1] < 0).any():
+                raise ValueError(f"attention must not hold negative sums of weights, got {running[:, 1].min()}")
         self._must_be_idle()
+        if self.attends:
+            self.running[...] = running
         for i in range(self.n_layers):
             self.h_steps[i][self.now] = h[i]
             if self.c_steps[i] is not None:
@@ -318,6 +358,8 @@ cdef class Stream:
             if c is not None:
                 c[:, rows] = 0
         self.pooled[rows] = 0
+        if self.attends:
+            self.running[rows] = 0
 
     def copy(self):
         """An independent stream on the same weights, in the same state."""
@@ -390,3 +432,13 @@ cdef void _pool_step(const cython.floating *h, cython.floating *pooled, cython.f
                 if counts[r] == 1 or h[j] > pooled[j]:
                     pooled[j] = h[j]
                 features[j] = pooled[j]
+
+
+cdef void _attend_step(const cython.floating *h, const cython.floating *scores, cython.floating *running,
+                       cython.floating *pooled, cython.floating *features, Py_ssize_t n,
+                       Py_ssize_t width) noexcept nogil:
+    """Takes one more step into the attention's mean, as pool_attention does."""
+    cdef Py_ssize_t r
+    for r in range(n):
+        _attend(h + r * width, scores[r], running + 2 * r, pooled + r * width, width)
+        _divide(pooled + r * width, running[2 * r + 1], features + r * width, width)

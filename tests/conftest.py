@@ -13,6 +13,7 @@ EXPLAINED_SKIPS = {
     "TensorFlow is not installed": "a live comparison; tests/reference.py stands for it",
     "could not import 'onnx": "36 MB, no wheels for musl: the extra [onnx] brings it; tests/golden has the data",
     "could not import 'keras'": "600 MB with its backend; what it computes is in tests/golden",
+    "could not import 'sktime'": "30 MB and half a minute of its checks; run when it is installed",
     "could not import 'h5py'": "for one kind of file; run when it is installed",
     "root may write": "needs a user who is not root",
 }

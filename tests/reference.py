@@ -29,6 +29,7 @@ PARAMETERS = {
     "gru-reset-before": {"kernel": "rzn", "recurrent_kernel": "rzn", "bias": "rzn"},
     "rnn": {"kernel": "h", "recurrent_kernel": "h", "bias": "h"},
 }
+CONV, ATTENTION = ("kernel", "bias"), ("kernel", "bias", "context")
 LAYER_PARAMETERS = tuple(PARAMETERS["lstm"])
 
 
@@ -315,17 +316,40 @@ def layer_backward(dy, dh, dc, cache):
     return dx * masks.get("input", 1.0), gradients, *_of_layer(dstates)
 
 
-# ---- the network: recurrent layers, pooling over the steps, dense layers --------------------------------------------
+# ---- a causal convolution with relu: y_t = relu(b + sum_j x_(t - width + 1 + j) K_j), x = 0 before step 0 -----------
+def conv_forward(x, kernel, bias, mask=1.0):
+    """x (T, C), K (width, C, N) -> y (T, N), cache."""
+    padded = np.concatenate([np.zeros((len(kernel) - 1, x.shape[1])), mask * x])
+    z = np.array([bias + sum(padded[t + j] @ kernel[j] for j in range(len(kernel))) for t in range(len(x))])
+    slope = (z.real > 0).astype(float)
+    return z * slope, (padded, kernel, mask, slope)
+
+
+def conv_backward(dy, cache):
+    """dy (T, N) -> dx (T, C), dK, db."""
+    padded, kernel, mask, slope = cache
+    dz, dpadded, dkernel = dy * slope, np.zeros(padded.shape), np.zeros(kernel.shape)
+    for t in range(len(dz)):
+        for j in range(len(kernel)):
+            dpadded[t + j] += kernel[j] @ dz[t]
+            dkernel[j] += np.outer(padded[t + j], dz[t])
+    return mask * dpadded[len(kernel) - 1 :], dkernel, dz.sum(axis=0)
+
+
+# ---- the network: convolutions, recurrent layers, pooling over the steps, dense layers ------------------------------
 @dataclass
 class Network:
     layers: list  # as described above layer_forward
-    pooling: str = "last"  # "last" | "mean" | "max"
+    pooling: str = "last"  # "last" | "mean" | "max" | "attention"
     dense: tuple = ()  # (weight (D_in, D_out), bias (D_out,)) each; relu between them, none after the last
     cell: Cell = LSTM  # of all layers
+    conv: tuple = ()  # (kernel, bias) each
+    attention: tuple = ()  # (kernel (D H, A), bias (A,), context (A, 1)) of that pooling
 
     def parameters(self):
         """{name: array}, in network order: "layers.0.forward.kernel", ..., "dense.0.weight", "dense.0.bias"."""
-        named = {
+        named = {f"conv.{k}.{n}": a for k, pair in enumerate(self.conv) for n, a in zip(CONV, pair, strict=True)}
+        named |= {
             f"layers.{k}.{direction}.{name}": array
             for k, layer in enumerate(self.layers)
             for direction in _directions(layer)
@@ -333,11 +357,32 @@ class Network:
         }
         for k, (weight, bias) in enumerate(self.dense):
             named |= {f"dense.{k}.weight": weight, f"dense.{k}.bias": bias}
-        return named
+        return named | {f"attention.{n}": a for n, a in zip(ATTENTION, self.attention, strict=False)}
 
 
-def pool_forward(y, h, pooling):
+def attend(y, attention):
+    """y (T, D H) -> u = tanh(y K + b) (T, A), weights = softmax over t of u_t . context (T,)."""
+    kernel, bias, context = attention
+    u = np.tanh(y @ kernel + bias)
+    e = np.exp(u @ context[:, 0] - (u @ context[:, 0]).real.max())
+    return u, e / e.sum()
+
+
+def attend_backward(dpooled, y, attention):
+    """-> dy (T, D H), {name: gradient}; pooled = sum_t weight_t y_t."""
+    (kernel, _, context), (u, weights) = attention, attend(y, attention)
+    dweights = y @ dpooled
+    dscores = weights * (dweights - weights @ dweights)  # softmax
+    dz = np.outer(dscores, context[:, 0]) * (1 - u**2)
+    gradients = y.T @ dz, dz.sum(axis=0), (u.T @ dscores)[:, None]
+    named = {f"attention.{name}": gradient for name, gradient in zip(ATTENTION, gradients, strict=True)}
+    return np.outer(weights, dpooled) + dz @ kernel.T, named
+
+
+def pool_forward(y, h, pooling, attention=()):
     """y (T, D H) and the final h (D, H) -> one vector (D H,)."""
+    if pooling == "attention":
+        return attend(y, attention)[1] @ y
     if pooling == "last":  # after each direction's OWN last step: step T - 1 forward, step 0 backward
         return h.ravel()
     if pooling == "mean":
@@ -359,16 +404,23 @@ def pool_backward(dpooled, y, h, pooling):
 def network_forward(network, x, masks=None):
     """x (T, F) -> output (K,), cache.
 
-    masks, one sequence's dropout: {"layers": [see layer_forward], "dense": [(D_in,) or None for each dense layer]}.
+    masks, one sequence's dropout: {"conv": [(C,) or None for each convolution], "layers": [see layer_forward],
+    "dense": [(D_in,) or None for each dense layer]}.
     """
     masks = masks or {"layers": [None] * len(network.layers), "dense": [None] * len(network.dense)}
+    # (0) convolutions
+    y, conv_caches = x, []
+    for (kernel, bias), mask in zip(network.conv, masks.get("conv", [None] * len(network.conv)), strict=True):
+        y, cache = conv_forward(y, _wide(kernel), _wide(bias), 1.0 if mask is None else mask)
+        conv_caches.append(cache)
     # (1) recurrent layers
-    y, layer_caches = x, []
+    layer_caches = []
     for layer, layer_masks in zip(network.layers, masks["layers"], strict=True):
         y, (h, _), cache = layer_forward(y, layer, masks=layer_masks, cell=network.cell)
         layer_caches.append(cache)
     # (2) pooling
-    a = pool_forward(y, h, network.pooling)
+    attention = [_wide(array) for array in network.attention]
+    a = pool_forward(y, h, network.pooling, attention)
     # (3) dense layers: z = (m * a) W + b;  a = relu(z), but z itself after the last
     dense_caches = []
     for k, ((weight, bias), mask) in enumerate(zip(network.dense, masks["dense"], strict=True)):
@@ -377,12 +429,12 @@ def network_forward(network, x, masks=None):
         slope = np.ones(len(z)) if k == len(network.dense) - 1 else (z.real > 0).astype(float)  # relu'(0) = 0
         dense_caches.append((mask, a, slope))
         a = z * slope
-    return a, (network, layer_caches, (y, h), dense_caches)
+    return a, (network, conv_caches, layer_caches, (y, h, attention), dense_caches)
 
 
 def network_backward(doutput, cache):
     """doutput (K,) -> gradients {name: array} keyed like Network.parameters, dx (T, F)."""
-    network, layer_caches, (y, h), dense_caches = cache
+    network, conv_caches, layer_caches, (y, h, attention), dense_caches = cache
     da, gradients = doutput, {}
     # (3)
     for k in reversed(range(len(network.dense))):
@@ -392,7 +444,11 @@ def network_backward(doutput, cache):
         gradients[f"dense.{k}.bias"] = dz
         da = mask * (_wide(network.dense[k][0]) @ dz)
     # (2)
-    dy, dh = pool_backward(da, y, h, network.pooling)
+    if network.pooling == "attention":
+        (dy, of_attention), dh = attend_backward(da, y, attention), None
+        gradients |= of_attention
+    else:
+        dy, dh = pool_backward(da, y, h, network.pooling)
     # (1)
     names = PARAMETERS[network.cell.kind]
     for k in reversed(range(len(network.layers))):
@@ -400,6 +456,10 @@ def network_backward(doutput, cache):
         for direction, arrays in by_direction.items():
             gradients |= {f"layers.{k}.{direction}.{name}": a for name, a in zip(names, arrays, strict=True)}
         dh = None  # the layers below pass on their y; only the top layer's final h can be pooled
+    # (0)
+    for k in reversed(range(len(network.conv))):
+        dy, dkernel, dbias = conv_backward(dy, conv_caches[k])
+        gradients |= {f"conv.{k}.kernel": dkernel, f"conv.{k}.bias": dbias}
     return gradients, dy
 
 

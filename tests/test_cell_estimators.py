@@ -18,8 +18,8 @@ from test_gradients import Case, check
 import lstmfast
 from lstmfast import LSTMClassifier, LSTMRegressor, ModelFormatError, _core, runtime
 from lstmfast.layers import GRU, LSTM, RNN
-from lstmfast.network import POOLINGS
 from lstmfast.persistence import read_model, write_model
+from lstmfast.pooling import POOLINGS
 
 KINDS = tuple(PARAMETERS)
 ESTIMATORS = (LSTMClassifier, LSTMRegressor)

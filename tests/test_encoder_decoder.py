@@ -451,7 +451,7 @@ def test_copies_pickles_and_files_compute_the_same():
     rebuilt = rebuild_network(EncoderDecoder, network.config, network.named_parameters())
     for other in (network.copy(), copy.deepcopy(network), pickle.loads(pickle.dumps(network)), rebuilt):
         assert results(other, sources, targets) == expected
-    assert network.copy("float64").dtype == np.float64
+    assert network.copy(dtype="float64").dtype == np.float64
 
 
 @pytest.mark.parametrize("attention", [True, False])

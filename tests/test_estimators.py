@@ -25,8 +25,9 @@ from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from lstmfast import LSTMClassifier, LSTMRegressor, SequenceScaler, make_windows, network
-from lstmfast.network import POOLINGS, Network
+from lstmfast.network import Network
 from lstmfast.optimizers import SOLVERS
+from lstmfast.pooling import POOLINGS
 
 # ---- scikit-learn's own checks --------------------------------------------------------------------------------------
 EXPECTED_FAILURES = {

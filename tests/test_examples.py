@@ -99,6 +99,18 @@ def test_markov_chain():
     assert scores == {"hit rate at 10": pytest.approx(2 / 3), "mean reciprocal rank": pytest.approx(0.5)}
 
 
+def test_features_of_the_baselines():
+    features = module("examples/features.py")
+    X = [np.array([[1.0, 5.0], [3.0, 5.0]]), np.array([[2.0, 7.0]])]
+    assert features.summaries(X).tolist() == [[2.0, 5.0, 1.0, 0.0], [2.0, 7.0, 0.0, 0.0]]
+    assert features.padded(X, 2).tolist() == [[1.0, 5.0, 3.0, 5.0], [2.0, 7.0, 0.0, 0.0]]
+    assert features.padded(X, 1).tolist() == [[1.0, 5.0], [2.0, 7.0]]
+    speakers = np.array(["b", "a", "b", "a", "b", "a", "b"])
+    chosen = features.labelled(speakers, 0)
+    assert speakers[chosen].tolist() == ["a"] * 3 + ["b"] * 3
+    assert len(set(chosen.tolist())) == 6
+
+
 def test_summary_of_a_comparison():
     compare = module("benchmarks/accuracy/compare.py")
     fits = {

@@ -17,6 +17,7 @@ from lstmfast.examples import Corpus
 from lstmfast.head import Head
 from lstmfast.network import Network
 from lstmfast.optimizers import Optimizer
+from lstmfast.pooling import POOLINGS
 from lstmfast.sequences import StepValues, check_sequences
 from lstmfast.vocabulary import framed
 from lstmfast.workspace import Workspace
@@ -54,6 +55,7 @@ class Case:
     weighted: bool = False
     seed: int = 0
     cell: reference.Cell = reference.LSTM
+    conv: tuple = ()
 
     def __post_init__(self):
         rng = np.random.default_rng(self.seed)
@@ -61,11 +63,12 @@ class Case:
         self.network = Network(
             self.n_features, self.hidden, self.n_outputs, bidirectional=self.bidirectional, pooling=self.pooling,
             dense_layer_sizes=self.dense, dtype="float64", cell=self.cell.kind, activation=self.cell.activation,
-            recurrent_activation=self.cell.recurrent_activation, clip=self.cell.clip,
+            recurrent_activation=self.cell.recurrent_activation, clip=self.cell.clip, conv_layers=self.conv,
         )  # fmt: skip
         for array in self.network.named_parameters().values():
             # Not near 0, where the L1 penalty has its kink; biases too, so that no relu sits on its own.
-            size = rng.uniform(0.05, 1, array.shape) * (1.5 / np.sqrt(len(array)) if array.ndim == 2 else 1)
+            n_inputs = array[..., 0].size
+            size = rng.uniform(0.05, 1, array.shape) * (1.5 / np.sqrt(n_inputs) if array.ndim > 1 else 1)
             array[...] = rng.choice([-1, 1], array.shape) * size
         self.network.parameters_changed()
         # The batch is some of the data, in another order.
@@ -114,7 +117,9 @@ class Case:
             for layer in self.network.layers
         ]
         dense = tuple(tuple(layer.arrays.values()) for layer in self.network.dense)
-        network = reference.Network(layers, self.pooling, dense, self.cell)
+        conv = tuple(tuple(layer.arrays.values()) for layer in self.network.stack.convolutions.layers)
+        attention = self.network.parts["pooling"].arrays.values() if self.pooling == "attention" else ()
+        network = reference.Network(layers, self.pooling, dense, self.cell, conv, tuple(attention))
         value, gradients, dxs = reference.objective(
             network, [self.data[row] for row in self.rows], self.targets,
             LOSSES[self.loss][1], self.weights, self.masks_of_sequences(), self.alpha, self.l1_ratio,
@@ -128,6 +133,7 @@ class Case:
             return None
         return [
             {
+                "conv": [None if mask is None else mask[s] for mask in self.masks.conv],
                 "layers": [
                     {"input": None if inputs is None else inputs[s]}
                     | dict(zip(("forward", "backward"), [] if h is None else h[:, s], strict=False))
@@ -171,13 +177,13 @@ def check(case, **options):
 
 # ---- what a network can be made of ----------------------------------------------------------------------------------
 @pytest.mark.parametrize("bidirectional", [False, True], ids=["one-way", "two-way"])
-@pytest.mark.parametrize("pooling", network.POOLINGS)
+@pytest.mark.parametrize("pooling", POOLINGS)
 @pytest.mark.parametrize("loss", LOSSES)
 def test_loss_and_pooling(loss, pooling, bidirectional):
     check(Case(loss=loss, pooling=pooling, bidirectional=bidirectional))
 
 
-@pytest.mark.parametrize("pooling", network.POOLINGS)
+@pytest.mark.parametrize("pooling", POOLINGS)
 @pytest.mark.parametrize("size", [1, 7, 8, 9, 15, 16, 17, 33])
 def test_sizes_around_the_vector_widths(size, pooling):
     check(Case(hidden=(size,), n_features=2, pooling=pooling, n_outputs=2, lengths=(5, 1, 3)))
@@ -195,7 +201,7 @@ def test_sizes_of_one(loss):
     check(Case(hidden=(1, 1), n_features=1, n_outputs=n_outputs, loss=loss, lengths=(1,), bidirectional=True))
 
 
-@pytest.mark.parametrize("pooling", network.POOLINGS)
+@pytest.mark.parametrize("pooling", POOLINGS)
 @pytest.mark.parametrize("bidirectional", [False, True], ids=["one-way", "two-way"])
 @pytest.mark.parametrize("hidden", [(4, 9), (17, 3, 8)], ids=str)
 def test_stacked(hidden, bidirectional, pooling):
@@ -211,6 +217,37 @@ def test_dense_layers(dense):
         assert at_relu.any()
 
 
+@pytest.mark.parametrize("bidirectional", [False, True], ids=["one-way", "two-way"])
+@pytest.mark.parametrize("conv", [((4, 1),), ((5, 3),), ((1, 2), (17, 5)), ((9, 4), (8, 1), (3, 3))], ids=str)
+def test_convolutions(conv, bidirectional):
+    case = Case(conv=conv, bidirectional=bidirectional, pooling="mean", seed=1)
+    check(case)
+    for layer in case.network.stack.convolutions.layers:  # relus that are on, even in the lowest layer
+        assert layer.grads["kernel"].any()
+
+
+@pytest.mark.parametrize("size", [1, 7, 8, 9, 15, 16, 17, 33])
+def test_sizes_of_convolutions_around_the_vector_widths(size):
+    check(Case(n_features=size, conv=((size, 3), (2, 2)), lengths=(5, 1, 3)))
+    check(Case(n_features=2, conv=((3, size),), lengths=(5, 1, 3)))
+
+
+@pytest.mark.parametrize("lengths", [(1,), (1, 1, 1), (7,), (5, 5, 5), (1, 2, 3, 4, 5, 6, 7), (30, 1)], ids=str)
+def test_ragged_convolutions(lengths):
+    check(Case(lengths=lengths, conv=((4, 4), (3, 2)), pooling="attention", seed=1))
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+def test_convolutions_attention_and_all_else(monkeypatch, dropout):
+    monkeypatch.setattr(stack, "GROUP_BYTES", 1)
+    monkeypatch.setattr(stack, "MIN_GROUP_SEQUENCES", 3)
+    check(Case(
+        hidden=(9, 5), dense=(7,), conv=((6, 3), (5, 2)), bidirectional=True, pooling="attention", dropout=dropout,
+        recurrent_dropout=dropout, alpha=0.1, l1_ratio=0.5, weighted=True, loss="sigmoid",
+        lengths=(3, 1, 7, 7, 2, 5, 4, 1, 6, 3), seed=4,
+    ))  # fmt: skip
+
+
 @pytest.mark.parametrize("n", [1, 2, 3, 5, 6, 7, 12, 13, 20])
 def test_batches_around_the_tile_heights(n):
     lengths = tuple(np.random.default_rng(n).integers(1, 6, n))
@@ -218,12 +255,12 @@ def test_batches_around_the_tile_heights(n):
 
 
 @pytest.mark.parametrize("lengths", [(1,), (1, 1, 1), (7,), (5, 5, 5), (1, 2, 3, 4, 5, 6, 7), (30, 1)], ids=str)
-@pytest.mark.parametrize("pooling", network.POOLINGS)
+@pytest.mark.parametrize("pooling", POOLINGS)
 def test_ragged(pooling, lengths):
     check(Case(lengths=lengths, pooling=pooling, bidirectional=True, hidden=(4, 3)))
 
 
-@pytest.mark.parametrize("pooling", network.POOLINGS)
+@pytest.mark.parametrize("pooling", POOLINGS)
 @pytest.mark.parametrize("bidirectional", [False, True], ids=["one-way", "two-way"])
 @pytest.mark.parametrize(("dropout", "recurrent_dropout"), [(0.4, 0.0), (0.0, 0.4), (0.3, 0.5)])
 def test_dropout_with_fixed_masks(dropout, recurrent_dropout, bidirectional, pooling):
@@ -249,7 +286,7 @@ def test_weights_of_sequences(loss):
     check(Case(loss=loss, weighted=True, pooling="mean"))
 
 
-@pytest.mark.parametrize("pooling", network.POOLINGS)
+@pytest.mark.parametrize("pooling", POOLINGS)
 def test_everything_at_once_in_several_groups(monkeypatch, pooling):
     monkeypatch.setattr(stack, "GROUP_BYTES", 1)
     monkeypatch.setattr(stack, "MIN_GROUP_SEQUENCES", 3)
@@ -271,11 +308,20 @@ def test_groups_are_large_enough_for_whole_tiles_and_small_enough_for_the_cache(
 
 
 # ---- gradient of x --------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("pooling", network.POOLINGS)
+@pytest.mark.parametrize("pooling", POOLINGS)
 @pytest.mark.parametrize("dropout", [0.0, 0.4])
-def test_gradient_of_x(dropout, pooling):
+@pytest.mark.parametrize("with_conv", [False, True], ids=["", "conv"])
+def test_gradient_of_x(with_conv, dropout, pooling):
     """Checked by the reference, whose own dx complex steps have checked (test_reference.py)."""
-    case = Case(hidden=(5, 4), bidirectional=True, pooling=pooling, dropout=dropout, dense=(6,), seed=1)
+    case = Case(
+        hidden=(5, 4),
+        bidirectional=True,
+        pooling=pooling,
+        dropout=dropout,
+        dense=(6,),
+        conv=((3, 2),) * with_conv,
+        seed=1,
+    )
     lengths = np.array(case.lengths)
     order = np.argsort(-lengths, kind="stable")
     masks = case.masks.take(order) if case.masks else case.network.no_masks()
@@ -284,10 +330,10 @@ def test_gradient_of_x(dropout, pooling):
         _core.Batch(lengths[order]), case.sequences.steps, x_first=x_first, masks=masks, training=True,
         all_steps=pooling != "last", workspace=workspace,
     )  # fmt: skip
-    z, max_at = net._pool(record, pooling)
+    z, tape = net._pooling.forward(record)
     loss = LOSSES[case.loss][0]
     _, dz = net._head_loss(record.batch, z, loss, case.targets[order], case.weights[order], masks.dense, Workspace(), 1)
-    dx, _ = net.stack.backward(record, **net._pool_backward(record, dz, max_at, workspace), input_gradient=True)
+    dx, _ = net.stack.backward(record, **net._pooling.backward(record, dz, tape, workspace), input_gradient=True)
     expected = np.concatenate([case.reference_results()[2][s] for s in order])
     np.testing.assert_allclose(dx, expected, rtol=0, atol=REFERENCE_RTOL * np.abs(expected).max())
 

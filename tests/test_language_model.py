@@ -23,7 +23,7 @@ from lstmfast.estimators.sharing import ATTRIBUTES
 from lstmfast.losses import SoftmaxCrossEntropy
 from lstmfast.persistence import read_model, write_model
 from lstmfast.progress import _Bar
-from lstmfast.token_stream import TokenStream
+from lstmfast.stream import FrontStream
 from lstmfast.vocabulary import END, UNKNOWN
 
 TEXTS = ["the cat sat on the mat", "a dog", "", "the dog sat on the log " * 12, "on", "the cat"]
@@ -235,8 +235,8 @@ def test_the_prompt_is_kept(level, texts, prompt, kept, lowercase):
 
 
 def test_a_token_costs_one_step(model, monkeypatch):
-    steps, step = [], TokenStream.step
-    monkeypatch.setattr(TokenStream, "step", lambda self, token: steps.append(token) or step(self, token))
+    steps, step = [], FrontStream.step
+    monkeypatch.setattr(FrontStream, "step", lambda self, token: steps.append(token) or step(self, token))
     monkeypatch.setattr(language, "draw", lambda *arguments: 3)
     tokens = model.generate_tokens("the", max_length=5)
     assert steps == []

@@ -26,7 +26,7 @@ class Parameters:
     def __init__(self, n, n_penalised, dtype, seed=0):
         self.parameters = np.random.default_rng(seed).normal(size=n).astype(dtype)
         self.gradients = np.zeros(n, dtype)
-        self.n_penalised, self.n_dense, self.tables = n_penalised, n, []
+        self.n_penalised, self.n_dense, self.n_trained, self.tables = n_penalised, n, n, []
         self.float64 = dtype == "float64"
         self.n_changes = 0
 

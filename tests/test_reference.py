@@ -21,6 +21,8 @@ from reference import (
     READING_ORDER,
     Cell,
     Network,
+    conv_backward,
+    conv_forward,
     direction_forward,
     layer_backward,
     layer_forward,
@@ -28,6 +30,7 @@ from reference import (
     network_forward,
     objective,
     parameter_shapes,
+    pool_forward,
     quantile,
     sigmoid,
 )
@@ -87,14 +90,18 @@ def draw_layer(rng, n_features, n_units, bidirectional=False, kind="lstm"):
     return {"forward": parameters(), "backward": parameters() if bidirectional else None}
 
 
-def draw_network(rng, n_features=2, units=(3,), bidirectional=False, pooling="last", dense=(2,), cell=LSTM):
-    layers = []
+def draw_network(rng, n_features=2, units=(3,), bidirectional=False, pooling="last", dense=(2,), cell=LSTM, conv=()):
+    layers, convolutions = [], []
+    for filters, width in conv:
+        convolutions.append((rng.normal(size=(width, n_features, filters)), rng.normal(size=filters)))
+        n_features = filters
     for n_units in units:
         layers.append(draw_layer(rng, n_features, n_units, bidirectional, cell.kind))
         n_features = n_units * (2 if bidirectional else 1)
     sizes = (n_features, *dense)
     dense = [(rng.normal(size=size), rng.normal(size=size[1])) for size in pairwise(sizes)]
-    return Network(layers, pooling, dense, cell)
+    attention = [rng.normal(size=size) for size in ((n_features, 4), (4,), (4, 1))] if pooling == "attention" else []
+    return Network(layers, pooling, dense, cell, convolutions, attention)
 
 
 def draw_mask(rng, n):
@@ -109,7 +116,8 @@ def draw_layer_masks(rng, layer):
 
 def draw_masks(rng, network):
     layers = [draw_layer_masks(rng, layer) for layer in network.layers]
-    return {"layers": layers, "dense": [draw_mask(rng, len(weight)) for weight, _ in network.dense]}
+    conv = [draw_mask(rng, kernel.shape[1]) for kernel, _ in network.conv]
+    return {"conv": conv, "layers": layers, "dense": [draw_mask(rng, len(weight)) for weight, _ in network.dense]}
 
 
 def widened(parameters):
@@ -132,7 +140,10 @@ def check_objective(rng, network, loss, targets, lengths=(4, 1, 3), **options):
     xs = [rng.normal(size=(length, 2)) for length in lengths]
     _, gradients, dxs = objective(network, xs, targets, loss, **options)
     layers = [{direction: widened(arrays) for direction, arrays in layer.items()} for layer in network.layers]
-    network = replace(network, layers=layers, dense=[widened(pair) for pair in network.dense])
+    network = replace(
+        network, layers=layers, dense=[widened(pair) for pair in network.dense],
+        conv=[widened(pair) for pair in network.conv], attention=widened(network.attention),
+    )  # fmt: skip
     xs = [x.astype(complex) for x in xs]
     arrays = network.parameters() | {f"x {s}": x for s, x in enumerate(xs)}
     gradients |= {f"x {s}": dx for s, dx in enumerate(dxs)}
@@ -478,6 +489,23 @@ def test_pooling_by_hand():
         np.testing.assert_allclose(network_forward(network, x)[0], expected, rtol=1e-15)
 
 
+def test_convolution_by_hand():
+    x, kernel, bias = np.array([[1.0], [2.0], [4.0]]), np.array([[[1.0, -1.0]], [[10.0, 1.0]]]), np.array([0.5, -2.5])
+    y, cache = conv_forward(x, kernel, bias)
+    assert y.tolist() == [[10.5, 0.0], [21.5, 0.0], [42.5, 0.0]]
+    dx, dkernel, dbias = conv_backward(np.array([[1.0, 9.0], [2.0, 9.0], [3.0, 9.0]]), cache)
+    assert dx[:, 0].tolist() == [12.0, 23.0, 30.0]
+    assert dkernel[..., 0].tolist() == [[2 * 1.0 + 3 * 2.0], [1.0 + 2 * 2.0 + 3 * 4.0]]
+    assert dbias.tolist() == [6.0, 0.0]
+
+
+def test_attention_by_hand():
+    y, attention = np.array([[0.0], [1.0]]), (np.array([[2.0]]), np.array([1.0]), np.array([[3.0]]))
+    scores = [3 * tanh(1), 3 * tanh(3)]
+    share = 1 / (1 + exp(scores[0] - scores[1]))
+    assert pool_forward(y, None, "attention", attention) == pytest.approx([share])
+
+
 def test_dense_layers_by_hand():
     rng = np.random.default_rng(5)
     network, x = draw_network(rng, dense=(6, 4, 2)), rng.normal(size=(5, 2))
@@ -560,12 +588,13 @@ def test_weights_average_and_the_penalty_is_added_once():
 
 
 # ---- the network: gradients -----------------------------------------------------------------------------------------
-@pytest.mark.parametrize("pooling", ["last", "mean", "max"])
+@pytest.mark.parametrize("conv", [(), ((3, 2),), ((4, 3), (2, 1))], ids=str)
+@pytest.mark.parametrize("pooling", ["last", "mean", "max", "attention"])
 @pytest.mark.parametrize("bidirectional", [False, True])
 @pytest.mark.parametrize("units", [(1,), (3,), (2, 3)])
-def test_gradients_of_each_architecture(units, bidirectional, pooling):
+def test_gradients_of_each_architecture(units, bidirectional, pooling, conv):
     rng = np.random.default_rng(9)
-    network = draw_network(rng, units=units, bidirectional=bidirectional, pooling=pooling)
+    network = draw_network(rng, units=units, bidirectional=bidirectional, pooling=pooling, conv=conv)
     check_objective(rng, network, "cross_entropy", [0, 1, 1])
 
 

@@ -10,11 +10,15 @@ import pytest
 
 import lstmfast
 from lstmfast import LSTMClassifier, LSTMRegressor, ModelFormatError, runtime
+from lstmfast.pooling import POOLINGS
 
 RNG = np.random.default_rng(0)
 X = [RNG.normal(size=(length, 3)).astype(np.float32) for length in (5, 1, 9, 4, 9, 2, 7)]
 LABELS = np.array(["a", "b", "c", "a", "b", "c", "a"])
-POOLINGS = ("last", "mean", "max")
+LIVE = [
+    *({"pooling": pooling} for pooling in POOLINGS), {"conv_layers": ((5, 3),)},
+    {"conv_layers": ((4, 1), (6, 3), (3, 2)), "pooling": "attention"},
+]  # fmt: skip
 
 
 def small(cls, **options):
@@ -32,6 +36,9 @@ ARCHITECTURES = {
     "last": {},
     "mean": {"pooling": "mean"},
     "max": {"pooling": "max"},
+    "attention": {"pooling": "attention"},
+    "conv": {"conv_layers": ((5, 3), (17, 2)), "pooling": "attention"},
+    "conv float64": {"conv_layers": ((3, 9),), "dtype": "float64"},
     "stacked": {"hidden_layer_sizes": (17, 1, 33), "dense_layer_sizes": (5, 7), "pooling": "mean"},
     "float64": {"dtype": "float64", "dense_layer_sizes": (3,)},
 }
@@ -156,9 +163,9 @@ def test_steps_are_the_bits_of_predict_steps_and_end_as_predict_does(name, archi
 
 
 @pytest.mark.parametrize("n", [1, 2, 5, 6, 7, 13, 100])
-@pytest.mark.parametrize("pooling", POOLINGS)
-def test_many_sequences_at_once_are_the_bits_of_one_at_a_time(n, pooling):
-    estimator = fitted(pooling=pooling, hidden_layer_sizes=(17, 8))
+@pytest.mark.parametrize("options", LIVE, ids=str)
+def test_many_sequences_at_once_are_the_bits_of_one_at_a_time(n, options):
+    estimator = fitted(**options, hidden_layer_sizes=(17, 8))
     steps = RNG.normal(size=(4, n, 3)).astype(np.float32)
     together, alone = estimator.stream(n), [estimator.stream() for _ in range(n)]
     for x in steps:
@@ -203,9 +210,9 @@ def test_other_kinds_of_x_are_converted():
         assert np.array_equal(stream.copy().step(x), expected)
 
 
-@pytest.mark.parametrize("pooling", POOLINGS)
-def test_state_comes_back(pooling):
-    stream = fitted(pooling=pooling, hidden_layer_sizes=(9, 4)).stream(2)
+@pytest.mark.parametrize("options", LIVE, ids=str)
+def test_state_comes_back(options):
+    stream = fitted(**options, hidden_layer_sizes=(9, 4)).stream(2)
     x = RNG.normal(size=(6, 2, 3)).astype(np.float32)
     for step in x[:3]:
         stream.step(step)
@@ -221,16 +228,16 @@ def test_state_comes_back(pooling):
 
 
 @pytest.mark.parametrize("rows", [[1], np.array([False, True, False]), slice(1, 2), 1], ids=repr)
-@pytest.mark.parametrize("pooling", POOLINGS)
-def test_rows_start_anew(pooling, rows):
-    stream = fitted(pooling=pooling).stream(3)
+@pytest.mark.parametrize("options", LIVE, ids=str)
+def test_rows_start_anew(options, rows):
+    stream = fitted(**options).stream(3)
     x = RNG.normal(size=(4, 3, 3)).astype(np.float32)
     before = stream.copy()
     for step in x[:2]:
         stream.step(step)
         before.step(step)
     stream.reset(rows)
-    fresh = fitted(pooling=pooling).stream(3)
+    fresh = fitted(**options).stream(3)
     for step in x[2:]:
         y, kept, new = stream.step(step), before.step(step), fresh.step(step)
         assert np.array_equal(y[[0, 2]], kept[[0, 2]])
@@ -243,9 +250,9 @@ BAD_STEPS = {
     "one row": (np.zeros(3, np.float32), None, ValueError, r"x must have shape \(2, 3\), got \(3,\)"),
     "strings": ([["a"] * 3] * 2, None, ValueError, "x"),
     "None": (None, None, TypeError, "x"),
-    "NaN": (np.full((2, 3), np.nan, np.float32), None, ValueError, "x contains NaN or infinity"),
-    "infinity": (np.full((2, 3), -np.inf), None, ValueError, "x contains NaN or infinity"),
-    "too large": (np.full((2, 3), 1e300), None, ValueError, "x contains NaN or infinity"),
+    "NaN": (np.full((2, 3), np.nan, np.float32), None, ValueError, "x contains (NaN|infinity)"),
+    "infinity": (np.full((2, 3), -np.inf), None, ValueError, "x contains (NaN|infinity)"),
+    "too large": (np.full((2, 3), 1e300), None, ValueError, "x contains (NaN|infinity)"),
     "out shape": (X[0][:2], np.zeros((2, 4), np.float32), ValueError, r"out must be .*\(2, 3\)"),
     "out dtype": (X[0][:2], np.zeros((2, 3)), ValueError, "out must be .*float32"),
     "out order": (X[0][:2], np.zeros((3, 2), np.float32).T, ValueError, "out must be a C-contiguous"),
@@ -254,10 +261,11 @@ BAD_STEPS = {
 }
 
 
+@pytest.mark.parametrize("options", [{}, LIVE[-1]], ids=["", "conv"])
 @pytest.mark.parametrize("name", BAD_STEPS)
-def test_a_bad_step_changes_nothing(name):
+def test_a_bad_step_changes_nothing(name, options):
     x, out, error, message = BAD_STEPS[name]
-    stream = fitted().stream(2)
+    stream = fitted(**options).stream(2)
     stream.step(X[2][:2])
     before = stream.state
     with pytest.raises(error, match=message):
@@ -265,8 +273,9 @@ def test_a_bad_step_changes_nothing(name):
     assert pickle.dumps(stream.state) == pickle.dumps(before)
 
 
-def test_a_bad_state_changes_nothing():
-    stream = fitted().stream(2)
+@pytest.mark.parametrize("options", [{}, LIVE[-1]], ids=["", "conv"])
+def test_a_bad_state_changes_nothing(options):
+    stream = fitted(**options).stream(2)
     stream.step(X[2][:2])
     before = stream.state
     good = stream.state
@@ -280,6 +289,9 @@ def test_a_bad_state_changes_nothing():
         good | {"pooled": np.zeros((3, 9))},
         good | {"n_steps": [1, -1]},
         good | {"n_steps": [1.0, 1.0]},
+        good | {"conv": []},
+        good | {"conv": [np.full((2, 1, 3), np.inf), *good.get("conv", [])[1:]]},
+        good | {"attention": [[0.0, -1.0]] * 2},
     ):
         with pytest.raises((ValueError, TypeError)):
             stream.state = bad

@@ -320,7 +320,7 @@ def test_pickles_copies_and_rebuilt_networks_are_the_same():
     for twin in (pickle.loads(pickle.dumps(net)), net.copy(), rebuilt):
         assert (twin.outputs(case.sequences) == expected).all()
         assert case.loss(twin) == value
-    assert net.copy("float64").dense[-1].dtype == np.float64
+    assert net.copy(dtype="float64").dense[-1].dtype == np.float64
     assert net.named_parameters()["1.weight"].shape == (40, 6)
 
 

@@ -15,6 +15,7 @@ class Case:
     """B sequences of T steps with I inputs, H units.
 
     layers, bidirectional: H units in each of several layers, in each of two directions.
+    conv: (filters, width) of a causal convolution with relu before the first layer, or None.
     keep_states: whether a forward pass keeps what a backward pass would need.
     """
 
@@ -25,16 +26,20 @@ class Case:
     layers: int = 1
     bidirectional: bool = False
     keep_states: bool = True
+    conv: tuple | None = None
 
     @classmethod
     def parse(cls, text):
-        """The case that "B,T,I,H", "B,T,I,H,bidirectional" or "B,T,I,H,layers=2" stands for."""
+        """The case that "B,T,I,H", "B,T,I,H,bidirectional", "B,T,I,H,layers=2" or "B,T,I,H,conv=32x5" stands for."""
         *sizes, last = text.split(",")
         options = {}
         if last == "bidirectional":
             options["bidirectional"] = True
         elif last.startswith("layers="):
             options["layers"] = int(last.removeprefix("layers="))
+        elif last.startswith("conv="):
+            filters, width = last.removeprefix("conv=").split("x")
+            options["conv"] = int(filters), int(width)
         else:
             sizes.append(last)
         sizes = [int(size) for size in sizes]
@@ -46,6 +51,7 @@ class Case:
         text = f"{self.batch},{self.steps},{self.inputs},{self.hidden}"
         text += f", {self.layers} layers" if self.layers > 1 else ""
         text += ", bidirectional" if self.bidirectional else ""
+        text += ", {} filters of {} steps".format(*self.conv) if self.conv else ""
         return text if self.keep_states else f"{text}, no states kept"
 
     @property
@@ -56,7 +62,8 @@ class Case:
     @property
     def input_sizes(self):
         """Inputs of each layer."""
-        return [self.inputs] + [self.directions * self.hidden] * (self.layers - 1)
+        lowest = self.conv[0] if self.conv else self.inputs
+        return [lowest] + [self.directions * self.hidden] * (self.layers - 1)
 
 
 def lengths(case):
@@ -81,6 +88,12 @@ def training_flops(case, n_steps=None):
     """Forward; weight gradients, as many again; dh from the gates' gradients. The inputs need no gradient."""
     n_steps = n_steps or case.batch * case.steps
     return 2 * forward_flops(case, n_steps) + 2 * n_steps * case.hidden * 4 * case.hidden
+
+
+def conv_training_flops(case):
+    """With a convolution, which has a weight gradient, and through which the gradient reaches it."""
+    n_steps, (filters, width) = case.batch * case.steps, case.conv
+    return training_flops(case) + 2 * n_steps * (2 * width * case.inputs * filters + 4 * case.hidden * filters)
 
 
 @dataclass(frozen=True)
@@ -163,6 +176,17 @@ TASKS = {
         flops=lambda case: training_flops(case, int(lengths(case).sum())),
         cases=_cases("64,200,16,64"),
     ),
+    "conv-training": Task(
+        f"One training step of a causal convolution with relu and an LSTM layer, on one batch: {_A_TRAINING_STEP}",
+        libraries=("lstmfast", "torch"),
+        threads=2,
+        flops=conv_training_flops,
+        tolerance=_ADAM_TOLERANCE,
+        cases=_cases(
+            "32,100,8,32,conv=16x5 64,100,16,64,conv=32x5 64,100,64,128,conv=64x3 64,500,1,64,conv=32x9 "
+            "32,200,40,128,conv=128x5"
+        ),
+    ),
     "forward": Task(
         "One LSTM layer forward, gates included. float32.",
         libraries=("lstmfast",),
@@ -215,7 +239,8 @@ TASKS = {
 def weights(case):
     """Parameters by name, lstmfast's layout: gates in order i, f, g, o; kernels (inputs, outputs); one bias.
 
-    "layers" is a list, lowest first, of lists, a dict for each direction. The head is for the first layer's outputs.
+    "layers" is a list, lowest first, of lists, a dict for each direction. The head is for the first layer's outputs. A
+    convolution's kernel is (width, inputs, filters).
     """
     rng = np.random.default_rng(1)
     scale = case.hidden**-0.5
@@ -227,7 +252,9 @@ def weights(case):
         gates = 4 * case.hidden
         return {"kernel": draw(inputs, gates), "recurrent_kernel": draw(case.hidden, gates), "bias": draw(gates)}
 
+    filters, width = case.conv or (0, 0)
     return {
+        "conv_kernel": draw(width, case.inputs, filters), "conv_bias": draw(filters),
         "layers": [[direction(inputs) for _ in range(case.directions)] for inputs in case.input_sizes],
         "head_weight": draw(case.hidden, N_CLASSES), "head_bias": draw(N_CLASSES),
     }  # fmt: skip

@@ -45,7 +45,8 @@ def add_arguments(parser, quick):
     )  # fmt: skip
     parser.add_argument(
         "--case", type=_case, action="append", metavar="B,T,I,H",
-        help="sequences, steps, inputs, units; then perhaps ,bidirectional or ,layers=N; may be repeated",
+        help="sequences, steps, inputs, units; then perhaps ,bidirectional, ,layers=N or ,conv=FILTERSxWIDTH; may be "
+        "repeated",
     )  # fmt: skip
     parser.add_argument("--more", action="store_true", help="the cases that take long too")
     parser.add_argument(

@@ -51,8 +51,10 @@ def ragged_training(case, threads):
 
 def train(case, x, threads):
     """What `lstmfast.training.Trainer` does with each batch."""
-    network = Network(case.inputs, (case.hidden,), N_CLASSES)
+    network = Network(case.inputs, (case.hidden,), N_CLASSES, conv_layers=[case.conv] if case.conv else [])
     given, head = weights(case), network.dense[0]
+    for layer in network.stack.convolutions.layers:
+        layer.kernel, layer.bias = given["conv_kernel"], given["conv_bias"]
     set_weights(network.layers[0], given["layers"][0])
     head.weight, head.bias = given["head_weight"], given["head_bias"]
     optimizer = Optimizer(
@@ -146,6 +148,7 @@ if __name__ == "__main__":
         lambda: f"lstmfast {lstmfast.__version__} ({_core.isa()})",
         {
             "training": training,
+            "conv-training": training,
             "ragged-training": ragged_training,
             "forward": forward,
             "inference": inference,

@@ -102,6 +102,44 @@ def ragged_training(case, threads):
     }
 
 
+class Convolved(nn.LSTM):
+    """nn.LSTM behind a causal convolution with relu; with `unfold` the convolution is one product of copied windows."""
+
+    def __init__(self, case, unfold):
+        filters, self.width = case.conv
+        super().__init__(filters, case.hidden, batch_first=True)
+        set_weights(self, "_l0", weights(case)["layers"][0][0])
+        self.unfold, given = unfold, weights(case)
+        kernel, bias = (torch.from_numpy(given[name]) for name in ("conv_kernel", "conv_bias"))
+        # nn.Conv1d's layout is (filters, inputs, width), and so are the unfolded windows (inputs, width).
+        self.conv_kernel, self.conv_bias = nn.Parameter(kernel.permute(2, 1, 0).contiguous()), nn.Parameter(bias)
+
+    def forward(self, x):
+        """y and state of x (B, T, I)."""
+        if self.unfold:
+            windows = nn.functional.pad(x, (0, 0, self.width - 1, 0)).unfold(1, self.width, 1).flatten(2)
+            y = nn.functional.linear(windows, self.conv_kernel.flatten(1), self.conv_bias)
+        else:
+            x = nn.functional.pad(x.transpose(1, 2), (self.width - 1, 0))
+            y = nn.functional.conv1d(x, self.conv_kernel, self.conv_bias).transpose(1, 2)
+        return super().forward(nn.functional.relu(y))
+
+
+def conv_training(case, threads):
+    """nn.Conv1d's kernel, and windows that are copied for a product."""
+    torch.set_num_threads(threads)
+    x, labels = (torch.from_numpy(array) for array in data(case))
+
+    def build(unfold):
+        return train(case, last_h, Convolved(case, unfold), x, labels)
+
+    return {
+        "conv1d": lambda: checked(build(False)),
+        "unfold": lambda: checked(build(True)),
+        "unfold, without oneDNN": lambda: checked(without_onednn(build(True))),
+    }
+
+
 def checked(step):
     """A training step and what its first ones give."""
     return step, check_training(step)
@@ -246,7 +284,7 @@ if __name__ == "__main__":
     serve(
         lambda: f"PyTorch {torch.__version__}",
         {
-            "training": training, "ragged-training": ragged_training, "inference": inference,
-            "ragged-inference": ragged_inference, "step": step,
+            "training": training, "conv-training": conv_training, "ragged-training": ragged_training,
+            "inference": inference, "ragged-inference": ragged_inference, "step": step,
         },
     )  # fmt: skip

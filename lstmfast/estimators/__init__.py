@@ -7,6 +7,7 @@ from .recommender import LSTMRecommender
 from .regressor import LSTMRegressor
 from .saving import load
 from .tagger import LSTMTagger
+from .transformer import LSTMTransformer
 from .translator import LSTMTranslator
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "LSTMRecommender",
     "LSTMRegressor",
     "LSTMTagger",
+    "LSTMTransformer",
     "LSTMTranslator",
     "load",
 ]

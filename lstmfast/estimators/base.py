@@ -1,13 +1,16 @@
 """What every estimator shares: arguments and their validation, the way through `fit`, fitted attributes."""
 
+import copy
 import math
+import os
 import warnings
 from numbers import Integral, Real
 from typing import ClassVar
 
 import numpy as np
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, _clone_parametrized
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import ShuffleSplit
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
@@ -16,11 +19,14 @@ from sklearn.utils.validation import check_is_fitted
 from .._core import ACTIVATIONS, CELLS, RECURRENT_ACTIVATIONS
 from ..config import effective_n_threads
 from ..layers.parameters import check_dtype, check_size
-from ..network import POOLINGS, Network
+from ..network import Network
 from ..optimizers import SCHEDULES, SOLVERS, Optimizer
+from ..pooling import POOLINGS
 from ..sequences import as_numbers, check_finite
 from ..training import History, Options, Trainer
-from .saving import save
+from ..transfer import take_over
+from .explaining import Explaining
+from .saving import load, save
 
 _OPTIMIZER_ARGUMENTS = (
     "solver", "alpha", "l1_ratio", "clip_norm", "momentum", "nesterovs_momentum", "beta_1", "beta_2", "epsilon",
@@ -39,7 +45,7 @@ _SHARE = Interval(Real, 0, 1, closed="left")
 COUNT = Interval(Integral, 1, None, closed="left")
 
 
-class RecurrentEstimator(BaseEstimator):
+class RecurrentEstimator(Explaining, BaseEstimator):
     """Base of the estimators: their shared arguments, and the way from prepared data to a fitted network.
 
     A subclass says
@@ -59,6 +65,7 @@ class RecurrentEstimator(BaseEstimator):
         "bidirectional": ["boolean"],
         "pooling": [StrOptions(set(POOLINGS))],
         "dense_layer_sizes": ["array-like", Integral],
+        "conv_layers": ["array-like"],
         "embedding_dim": [COUNT, None],
         "embedding_weights": ["array-like", None],
         "dropout": [_SHARE],
@@ -82,6 +89,8 @@ class RecurrentEstimator(BaseEstimator):
         "max_time": [_positive(), None],
         "early_stopping": ["boolean"],
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "pretrained": "no_validation",  # _pretrained_estimator
+        "n_frozen_layers": [Interval(Integral, 0, None, closed="left")],
         "warm_start": ["boolean"],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
@@ -92,12 +101,12 @@ class RecurrentEstimator(BaseEstimator):
 
     def __init__(
         self, hidden_layer_sizes=(64,), *, cell="lstm", activation="tanh", recurrent_activation="sigmoid",
-        bidirectional=False, pooling="last", dense_layer_sizes=(), embedding_dim=None, embedding_weights=None,
-        dropout=0.0, recurrent_dropout=0.0, alpha=1e-4, l1_ratio=0.0, solver="adam", learning_rate="constant",
-        learning_rate_init=1e-3, momentum=0.9, nesterovs_momentum=True, beta_1=0.9, beta_2=0.999, epsilon=1e-8,
-        clip_norm=1.0, batch_size=32, max_iter=200, tol=1e-4, n_iter_no_change=10, shuffle=True, max_time=None,
-        early_stopping=False, validation_fraction=0.1, warm_start=False, random_state=None, verbose=0, n_jobs=None,
-        dtype="float32", callbacks=None,
+        bidirectional=False, pooling="last", dense_layer_sizes=(), conv_layers=(), embedding_dim=None,
+        embedding_weights=None, dropout=0.0, recurrent_dropout=0.0, alpha=1e-4, l1_ratio=0.0, solver="adam",
+        learning_rate="constant", learning_rate_init=1e-3, momentum=0.9, nesterovs_momentum=True, beta_1=0.9,
+        beta_2=0.999, epsilon=1e-8, clip_norm=1.0, batch_size=32, max_iter=200, tol=1e-4, n_iter_no_change=10,
+        shuffle=True, max_time=None, early_stopping=False, validation_fraction=0.1, pretrained=None, n_frozen_layers=0,
+        warm_start=False, random_state=None, verbose=0, n_jobs=None, dtype="float32", callbacks=None,
     ):  # fmt: skip
         self.hidden_layer_sizes = hidden_layer_sizes
         self.cell = cell
@@ -106,6 +115,7 @@ class RecurrentEstimator(BaseEstimator):
         self.bidirectional = bidirectional
         self.pooling = pooling
         self.dense_layer_sizes = dense_layer_sizes
+        self.conv_layers = conv_layers
         self.embedding_dim = embedding_dim
         self.embedding_weights = embedding_weights
         self.dropout = dropout
@@ -129,12 +139,22 @@ class RecurrentEstimator(BaseEstimator):
         self.max_time = max_time
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
+        self.pretrained = pretrained
+        self.n_frozen_layers = n_frozen_layers
         self.warm_start = warm_start
         self.random_state = random_state
         self.verbose = verbose
         self.n_jobs = n_jobs
         self.dtype = dtype
         self.callbacks = callbacks
+
+    def __sklearn_clone__(self):
+        # A clone of what was trained before would be untrained.
+        bare = copy.copy(self)
+        bare.pretrained = None
+        twin = _clone_parametrized(bare)
+        twin.pretrained = self.pretrained
+        return twin
 
     # ---- fitting ----
 
@@ -163,6 +183,7 @@ class RecurrentEstimator(BaseEstimator):
     def _check_arguments(self):
         self._validate_params()
         self._layer_sizes()
+        self._conv_layers()
         if self.embedding_weights is not None:
             weights = as_numbers(self.embedding_weights, "embedding_weights")
             if weights.ndim != 2 or weights.shape[1] != self.embedding_dim:
@@ -191,6 +212,13 @@ class RecurrentEstimator(BaseEstimator):
             raise ValueError("hidden_layer_sizes must name at least one recurrent layer, got ()")
         return sizes
 
+    def _conv_layers(self):
+        """[[filters, width], ...] as int."""
+        layers = list(self.conv_layers)
+        if any(np.shape(layer) != (2,) for layer in layers):
+            raise ValueError(f"conv_layers must be pairs ((filters, width), ...), got {self.conv_layers!r}")
+        return [[check_size(size, "filters and width in conv_layers") for size in layer] for layer in layers]
+
     def _callbacks(self):
         return [] if self.callbacks is None else [self.callbacks] if callable(self.callbacks) else list(self.callbacks)
 
@@ -217,23 +245,53 @@ class RecurrentEstimator(BaseEstimator):
             "hidden_layer_sizes": list(hidden), "dense_layer_sizes": list(dense),
             "bidirectional": bool(self.bidirectional), "dtype": check_dtype(self.dtype).name, "cell": self.cell,
             "activation": self.activation, "recurrent_activation": self.recurrent_activation,
+            "n_frozen_layers": int(self.n_frozen_layers),
         }  # fmt: skip
 
-    def _new_network(self, config, rng):
+    def _new_network(self, config, rng, pretrained=None):
+        """A network with new weights, or those of a pretrained one where it has them."""
         network = self._network_class(**config)
         network.initialize(rng)
+        if pretrained is not None:
+            take_over(pretrained, network)
         return network
 
-    def _copy_network(self, asked):
-        """This estimator's network, to be trained further without touching the original."""
-        there = self._network.config
+    def _copy_network(self, asked, network):
+        """A fitted network, to be trained further without touching the original."""
+        there, how = (
+            network.config,
+            "warm_start=False" if network is getattr(self, "_network", None) else "pretrained=None",
+        )
         for name, value in asked.items():
-            if name not in ("dtype", "n_outputs") and value != there[name]:
+            if name not in ("dtype", "n_outputs", "n_frozen_layers") and value != there[name]:
                 raise ValueError(
                     f"the weights to go on from belong to a network with {name}={there[name]}, not {value}; fit with "
-                    "warm_start=False to start anew"
+                    f"{how} to start anew"
                 )
-        return self._network.copy(asked["dtype"])
+        return network.copy(dtype=asked["dtype"], n_frozen_layers=asked["n_frozen_layers"])
+
+    def _pretrained_estimator(self, kind):
+        """The fitted estimator that `pretrained` is or names, of this kind; None for None."""
+        pretrained = self.pretrained
+        if pretrained is None:
+            return None
+        if isinstance(pretrained, str | os.PathLike):
+            pretrained = load(pretrained)
+        elif isinstance(pretrained, FrozenEstimator):
+            pretrained = pretrained.estimator
+        if isinstance(pretrained, RecurrentEstimator):
+            pretrained = pretrained._fitted_learner()
+        if not isinstance(pretrained, kind):
+            raise TypeError(
+                f"pretrained must be a fitted estimator of this kind, {kind.__name__}, or a file of one, got "
+                f"{type(pretrained).__name__}"
+            )
+        check_is_fitted(pretrained)
+        return pretrained
+
+    def _fitted_learner(self):
+        """The estimator that has learned: this one, unless it leaves that to another kind."""
+        return self
 
     def _train(self, network, examples, rng, history, max_iter, validation_score, going_on):
         optimizer = Optimizer(network, **{name: getattr(self, name) for name in _OPTIMIZER_ARGUMENTS})
@@ -263,6 +321,10 @@ class RecurrentEstimator(BaseEstimator):
         self.n_parameters_ = network.parameters.size
         self.n_layers_ = len(self.layers_)
 
+    def _network_class_of(self, fitted):
+        """Class of the network that goes with the fields of a file."""
+        return self._network_class
+
     def _restore(self, fitted, network, history):
         """Become the fitted estimator that a file describes; an error where its parts are not what they should be."""
         self._restore_fitted(fitted, network)
@@ -276,7 +338,7 @@ class RecurrentEstimator(BaseEstimator):
     @property
     def layers_(self):
         check_is_fitted(self, "_network")
-        return [*self._network.layers, *self._network.dense]
+        return self._network.all_layers
 
     def __sklearn_is_fitted__(self):
         return hasattr(self, "_network")

@@ -8,8 +8,10 @@ from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import check_array, column_or_1d
 
+from ..config import effective_n_threads
 from ..decisions import Labels
 from ..losses import SigmoidCrossEntropy, SoftmaxCrossEntropy
+from .explaining import one_hot
 from .sharing import shares_parameters
 from .supervised import SequenceEstimator, check_weights
 
@@ -184,6 +186,21 @@ class LSTMClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classifi
         """
         outputs = self._outputs(X)
         return self._decision.predict_log_proba(outputs)
+
+    def _coefficients(self, sequences, target):
+        if target is None:
+            outputs = self._network.outputs(sequences, n_threads=effective_n_threads(self.n_jobs))
+            numbers = outputs.argmax(axis=1)
+        else:
+            numbers = np.full(len(sequences), self._label_number(target))
+        return one_hot(numbers, len(self.classes_))
+
+    def _label_number(self, target):
+        """Where a label stands in `classes_`."""
+        found = np.flatnonzero([label == target for label in self.classes_.tolist()])
+        if np.ndim(target) or len(found) != 1:
+            raise ValueError(f"target must be one of the labels, {self.classes_.tolist()}, got {target!r}")
+        return found[0]
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

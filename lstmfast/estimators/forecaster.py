@@ -1,6 +1,5 @@
 """LSTMForecaster."""
 
-from dataclasses import asdict
 from numbers import Integral, Real
 
 import numpy as np
@@ -10,21 +9,21 @@ from sklearn.utils.validation import check_is_fitted
 
 from ..config import effective_n_threads
 from ..conformal import ConformalQuantiles
-from ..covariates import moments_of, read_covariates
 from ..decisions import Numbers
 from ..layers.parameters import check_dtype, check_size
+from ..past import Past
 from ..saved_model import check_fields
 from ..sequences import Sequences, to_contiguous
 from ..series import Origins, Preparation, unit
-from ..time_index import GivenSeries, SeriesForm
 from .base import COUNT
+from .explaining_forecasts import ExplainingForecasts
 from .regressor import LSTMRegressor
 from .sharing import shares_parameters
 from .supervised import SupervisedEstimator
 
 
 @shares_parameters(without=("embedding_dim", "embedding_weights"))
-class LSTMForecaster(SupervisedEstimator):
+class LSTMForecaster(ExplainingForecasts, SupervisedEstimator):
     """Forecast series with an LSTM network, with prediction intervals.
 
     A network as `LSTMRegressor`'s reads the last `window` steps of a series and gives the next ones. It learns from all
@@ -119,11 +118,6 @@ class LSTMForecaster(SupervisedEstimator):
         "calibration_fraction": [Interval(Real, 0, 1, closed="left")],
     }
 
-    # A file holds these beside the weights.
-    _array_fields = (
-        "covariate_moments", "tail_levels", "tail_covariates", "tail_before", "residual_ranks", "residual_quantiles",
-    )  # fmt: skip
-
     def __init__(
         self, horizon=1, window=24, strategy="direct", *, differences=(), log=False, scale=True,
         calibration_fraction=0.2, loss="squared_error", quantile=0.5, **parameters,
@@ -167,22 +161,16 @@ class LSTMForecaster(SupervisedEstimator):
     def _fit_series(self, y, X):
         going_on = self.warm_start and hasattr(self, "_network")
         self._check_arguments()
-        self._preparation = preparation = Preparation(
+        preparation = Preparation(
             window=int(self.window), horizon=int(self.horizon), direct=self.strategy == "direct", lags=self._lags(),
             log=bool(self.log), scale=bool(self.scale),
         )  # fmt: skip
-        needed_for = f"window={self.window}, horizon={self.horizon} and differences={self.differences}"
-        given = GivenSeries.read(y, preparation.needed + preparation.horizon, needed_for)
-        self.n_variables_, self._forms, self._is_list = given.n_variables, given.forms, given.is_list
+        self._past, series = Past.learn(y, X, preparation, self)
         if going_on and self._network.config["n_outputs"] != self._decision.n_outputs:
             raise ValueError(
-                f"the weights to go on from give {self._network.config['n_outputs']} numbers, not "
-                f"{preparation.width} steps of {self.n_variables_} variables; fit with warm_start=False to start anew"
+                f"the weights to go on from give {self._network.config['n_outputs']} numbers, not {preparation.width} "
+                f"steps of {self.n_variables_} variables; fit with warm_start=False to start anew"
             )
-        covariates = read_covariates(X, *given.with_future(0), given.is_list, self, reset=True)
-        self._covariate_moments = moments_of(covariates)
-        series = self._series(given, covariates)
-        self._tails = [each.tail(preparation.window) for each in series]
         training, validation, calibration = self._split(series)
         history = getattr(self, "_history", None)
         try:
@@ -201,8 +189,8 @@ class LSTMForecaster(SupervisedEstimator):
 
     def _split(self, series):
         """Examples to train on, examples for `early_stopping` or (None, None), and the origins to calibrate on."""
-        fraction = self.validation_fraction if self.early_stopping else 0
-        splits = [self._preparation.split(len(each.changes), self.calibration_fraction, fraction) for each in series]
+        fractions = self.calibration_fraction, self.validation_fraction if self.early_stopping else 0
+        splits = [self._past.preparation.split(len(each.changes), *fractions) for each in series]
         training, validation, calibration = zip(*splits, strict=True)
         if not self.early_stopping:
             return self._examples(series, training, training), (None, None), calibration
@@ -215,13 +203,14 @@ class LSTMForecaster(SupervisedEstimator):
 
     def _examples(self, series, chosen, training):
         """Sequences and targets at chosen origins of each series, as the network takes them."""
-        parts = [self._preparation.examples(*each) for each in zip(series, chosen, training, strict=True)]
+        parts = [self._past.preparation.examples(*each) for each in zip(series, chosen, training, strict=True)]
         inputs, targets = map(np.concatenate, zip(*parts, strict=True))
-        return self._sequences(inputs), to_contiguous(targets.reshape(len(targets), -1), np.dtype(self.dtype))
+        dtype = check_dtype(self.dtype)
+        return as_sequences(inputs, dtype), to_contiguous(targets.reshape(len(targets), -1), dtype)
 
     def _calibrate(self, series, chosen):
         """Compare the forecasts at chosen origins of each series with what came."""
-        preparation = self._preparation
+        preparation = self._past.preparation
         pairs = [preparation.forecasts_due(*each) for each in zip(series, chosen, strict=True)]
         origins, truth = zip(*pairs, strict=True)
         origins = Origins.join(origins)
@@ -237,77 +226,32 @@ class LSTMForecaster(SupervisedEstimator):
 
     @property
     def _decision(self):
-        n_outputs = self._preparation.width * self.n_variables_
+        n_outputs = self._past.preparation.width * self.n_variables_
         return Numbers(n_outputs, n_outputs == 1)
 
     _make_loss, _validation_score = LSTMRegressor._make_loss, LSTMRegressor._validation_score
 
     @property
+    def n_variables_(self):
+        check_is_fitted(self, "_past")
+        return self._past.n_variables
+
+    @property
     def n_calibration_windows_(self):
-        check_is_fitted(self, "_network")
+        check_is_fitted(self, "_quantiles")
         return self._quantiles.n
 
-    # ---- between series and network ----
-
-    def _series(self, given, covariates):
-        """Of given series and their covariates, a Series each."""
-        rows = zip(given.values, given.places, self._standardise(covariates), strict=True)
-        preparation = self._preparation
-        return [preparation.series(preparation.levels(values, place), beside) for values, place, beside in rows]
-
-    def _standardise(self, covariates):
-        mean, scale = self._covariate_moments
-        return [(array - mean) / scale if self._preparation.scale else array for array in covariates]
-
-    def _sequences(self, inputs):
-        """Inputs (n, window, F) as the network takes them."""
-        n, window, n_features = inputs.shape
-        steps = to_contiguous(inputs.reshape(-1, n_features), check_dtype(self.dtype))
-        if not np.isfinite(steps).all():
-            raise ValueError(f"y or X has values too large for dtype={self.dtype!r}: scale them first")
-        return Sequences(steps, np.arange(0, n * window + 1, window), "3d")
+    # ---- forecasting ----
 
     def _forecast(self, origins, horizon):
         """Levels (n, horizon, d)."""
+        n_threads = effective_n_threads(self.n_jobs)
 
         def predict(inputs):
-            outputs = self._network.outputs(self._sequences(inputs), n_threads=effective_n_threads(self.n_jobs))
-            return outputs.astype(np.float64)
+            sequences = as_sequences(inputs, self._network.dtype)
+            return self._network.outputs(sequences, n_threads=n_threads).astype(np.float64)
 
-        return self._preparation.forecast(origins, horizon, predict)
-
-    def _begin(self, y, X, horizon):
-        """Origins at the end of each series, and a function that gives values (n, horizon, d) the form of y."""
-        preparation = self._preparation
-        n_ahead = max(horizon, preparation.width)
-        if y is None:
-            given, forms, is_list = None, self._forms, self._is_list
-            rows = [n_ahead] * len(forms), [form.next_index(n_ahead) for form in forms]
-        else:
-            needed_for = f"window={preparation.window} and differences={preparation.lags}"
-            given = GivenSeries.read(y, preparation.needed, needed_for)
-            self._check_variables(given)
-            forms, is_list, rows = given.forms, given.is_list, given.with_future(n_ahead)
-        covariates = read_covariates(X, *rows, is_list, self)
-        if y is None:
-            nothing = np.empty((0, self.n_variables_))
-            pairs = zip(self._tails, self._standardise(covariates), strict=True)
-            series = [tail.followed_by(nothing, ahead) for tail, ahead in pairs]
-        else:
-            series = self._series(given, covariates)
-
-        def like(values):
-            forecasts = [form.like(part) for form, part in zip(forms, values, strict=True)]
-            return forecasts if is_list else forecasts[0]
-
-        return Origins.join([preparation.origins(each, [len(each.changes)], n_ahead) for each in series]), like
-
-    def _check_variables(self, given):
-        if given.n_variables != self.n_variables_:
-            raise ValueError(f"y has {given.n_variables} variables, but {type(self).__name__} was fitted with "
-                             f"{self.n_variables_}")  # fmt: skip
-
-    # ---- forecasting ----
+        return self._past.preparation.forecast(origins, horizon, predict)
 
     def predict(self, y=None, X=None, horizon=None):
         """Continue series.
@@ -333,9 +277,10 @@ class LSTMForecaster(SupervisedEstimator):
         ValueError, TypeError
             If y or X are not as described, or the horizon is out of reach.
         """
-        horizon = self._check_horizon(horizon)
-        origins, like = self._begin(y, X, horizon)
-        return like(self._preparation.values(self._forecast(origins, horizon)))
+        check_is_fitted(self)
+        horizon = self._past.preparation.check_horizon(horizon)
+        origins, like = self._past.begin(y, X, horizon, self)
+        return like(self._past.preparation.values(self._forecast(origins, horizon)))
 
     def predict_interval(self, y=None, X=None, horizon=None, coverage=0.9):
         """Intervals that hold what will come, for each step by itself, with about this probability.
@@ -358,13 +303,15 @@ class LSTMForecaster(SupervisedEstimator):
         """
         validate_parameter_constraints({"coverage": [Interval(Real, 0, 1, closed="neither")]}, {"coverage": coverage},
                                        "predict_interval")  # fmt: skip
-        horizon, preparation = self._check_horizon(horizon), self._preparation
+        check_is_fitted(self)
+        preparation = self._past.preparation
+        horizon = preparation.check_horizon(horizon)
         if horizon > preparation.horizon:
             raise ValueError(
                 f"intervals are calibrated for {preparation.horizon} steps, not {horizon}; fit with horizon={horizon}"
             )
         widths = self._quantiles(coverage)[:horizon]
-        origins, like = self._begin(y, X, horizon)
+        origins, like = self._past.begin(y, X, horizon, self)
         levels, widths = self._forecast(origins, horizon), widths * origins.scale[:, None]
         return like(preparation.values(levels - widths)), like(preparation.values(levels + widths))
 
@@ -388,72 +335,46 @@ class LSTMForecaster(SupervisedEstimator):
             Mean over series; 1 is best, 0 is as good as their mean.
         """
         check_is_fitted(self)
-        preparation, horizon = self._preparation, self._preparation.horizon
-        given = GivenSeries.read(y, max(horizon, 2), f"scores of horizon={horizon}", follows=self._forms)
-        self._check_variables(given)
-        covariates = self._standardise(read_covariates(X, *given.with_future(0), given.is_list, self))
-        scores = []
-        for tail, values, place, beside in zip(self._tails, given.values, given.places, covariates, strict=True):
-            series = tail.followed_by(preparation.levels(values, place), beside)
-            at = np.arange(preparation.window, len(series.changes) - horizon + 1)
+        preparation, scores = self._past.preparation, []
+        for series in self._past.followed_by(y, X, self):
+            at = np.arange(preparation.window, len(series.changes) - preparation.horizon + 1)
             origins, truth = preparation.forecasts_due(series, at)
-            pair = truth, self._forecast(origins, horizon)
+            pair = truth, self._forecast(origins, preparation.horizon)
             scores.append(r2_score(*(preparation.values(each).reshape(-1, self.n_variables_) for each in pair)))
         return float(np.mean(scores))
 
-    def _check_horizon(self, horizon):
-        check_is_fitted(self)
-        fitted = self._preparation
-        horizon = fitted.horizon if horizon is None else check_size(horizon, "horizon")
-        if fitted.direct and horizon > fitted.horizon:
-            raise ValueError(
-                f"horizon={horizon} is beyond the {fitted.horizon} steps that this forecaster was fitted for; fit with "
-                f'horizon={horizon}, or with strategy="recursive", which forecasts any number of steps'
-            )
-        return horizon
-
     # ---- files ----
 
+    _array_fields = (*Past.arrays, "residual_ranks", "residual_quantiles")
+
     def _fitted(self):
-        names = ("n_features_in_", "feature_names_in_", "n_variables_", "_is_list")
-        return {name: getattr(self, name) for name in names if hasattr(self, name)} | {
-            "preparation": asdict(self._preparation),
-            "forms": [asdict(form) for form in self._forms],
-            "covariate_moments": self._covariate_moments,
-            "tail_levels": np.array([tail.levels for tail in self._tails]),
-            "tail_covariates": np.array([tail.covariates for tail in self._tails]),
-            "tail_before": np.array([tail.before for tail in self._tails]),
-            "residual_ranks": self._quantiles.ranks,
-            "residual_quantiles": self._quantiles.values,
-        }
+        names = ("n_variables_", "n_features_in_", *({"feature_names_in_"} & vars(self).keys()))
+        quantiles = {"residual_ranks": self._quantiles.ranks, "residual_quantiles": self._quantiles.values}
+        return {name: getattr(self, name) for name in names} | self._past.fields() | quantiles
 
     def _restore_fitted(self, fitted, network):
-        own = ("n_features_in_", "n_variables_", "_is_list")
-        check_fields(fitted, (*own, "preparation", "forms", *self._array_fields), ("feature_names_in_",))
-        for name in fitted.keys() & {*own, "feature_names_in_"}:
-            setattr(self, name, fitted[name])
-        self._preparation = Preparation(**fitted["preparation"])
-        self._forms = [SeriesForm(**form) for form in fitted["forms"]]
-        self._covariate_moments = fitted["covariate_moments"]
-        parts = zip(*(fitted[f"tail_{name}"] for name in ("levels", "covariates", "before")), strict=True)
-        self._tails = [self._preparation.series(*part) for part in parts]
+        needed = ("n_variables_", "n_features_in_", "preparation", "forms", "is_list", *self._array_fields)
+        check_fields(fitted, needed, ("feature_names_in_",))
+        n_variables, n_features = check_size(fitted["n_variables_"], "n_variables_"), fitted["n_features_in_"]
+        self.n_features_in_ = n_features
+        self._past = Past.from_fields(fitted, n_variables, n_features)
+        preparation = self._past.preparation
         self._quantiles = ConformalQuantiles(fitted["residual_ranks"], fitted["residual_quantiles"])
-        self._check_restored(network)
-
-    def _check_restored(self, network):
-        """ValueError or TypeError if the parts of a file do not fit together."""
-        preparation, n_variables = self._preparation, check_size(self.n_variables_, "n_variables_")
-        preparation.check()
         self._quantiles.check((preparation.horizon, n_variables))
-        if type(self._is_list) is not bool or not (self._is_list or len(self._tails) == 1):
-            raise ValueError("one series is expected, or a list of them")
-        shapes = {(tail.levels.shape, tail.covariates.shape, tail.before.shape) for tail in self._tails}
-        n_steps, n_features = preparation.needed, self.n_features_in_
-        if shapes != {((n_steps, n_variables), (n_steps, n_features), (4, n_variables))}:
-            raise ValueError(f"the ends of the series do not have {n_steps} steps of {n_variables} variables")
-        names = getattr(self, "feature_names_in_", None)
-        if len(self._forms) != len(self._tails) or (names is not None and np.shape(names) != (n_features,)):
-            raise ValueError("there must be a form for each series, and a name for each covariate")
-        wanted = n_variables + preparation.width * n_features, preparation.width * n_variables
-        if (network.config["n_features"], network.config["n_outputs"]) != wanted:
+        if "feature_names_in_" in fitted:
+            self.feature_names_in_ = fitted["feature_names_in_"]
+            names = self.feature_names_in_
+            if np.shape(names) != (n_features,) or not all(isinstance(name, str) for name in names):
+                raise ValueError("feature_names_in_ must be one string a covariate")
+        expected = n_variables + preparation.width * n_features, preparation.width * n_variables
+        if (network.config["n_features"], network.config["n_outputs"]) != expected:
             raise ValueError("the network does not have the inputs and outputs of the estimator")
+
+
+def as_sequences(inputs, dtype):
+    """Inputs (n, window, F) as a network of this dtype takes them."""
+    n, window, n_features = inputs.shape
+    steps = to_contiguous(inputs.reshape(n * window, n_features), dtype)
+    if not np.isfinite(steps).all():
+        raise ValueError(f"y or X has values too large for {dtype}: divide them by a larger unit")
+    return Sequences(steps, window * np.arange(n + 1), "3d")

@@ -7,7 +7,7 @@ from sklearn.utils.validation import check_is_fitted
 from ..config import effective_n_threads
 from ..examples import Corpus
 from ..language import LanguageModel, log_likelihoods, saved_vocabulary
-from ..network import NO_POOLING
+from ..pooling import NO_POOLING
 from ..sequences import Sequences
 from ..vocabulary import END, LEVELS, Vocabulary, framed
 from .base import COUNT
@@ -79,6 +79,8 @@ class LSTMLanguageModel(LanguageModel, TokenEstimator):
     True
     """
 
+    _first_choice = END  # `generate` never writes the unknown token
+
     _parameter_constraints = TokenEstimator._parameter_constraints | {
         "level": [StrOptions(set(LEVELS))],
         "bptt": [COUNT],
@@ -134,7 +136,10 @@ class LSTMLanguageModel(LanguageModel, TokenEstimator):
         """Ids of each text, between two ends; data are the texts and what errors call them."""
         return framed(self._vocabulary.encode(*data))
 
-    def _copy_network(self, asked):
+    def _explained_sequences(self, X):
+        return framed(self._vocabulary.encode(X), end=False)
+
+    def _copy_network(self, asked, network):
         for name in ("level", "lowercase"):
             there = getattr(self._vocabulary, name)
             if getattr(self, name) != there:
@@ -142,7 +147,7 @@ class LSTMLanguageModel(LanguageModel, TokenEstimator):
                     f"the vocabulary to go on with has {name}={there!r}, not {getattr(self, name)!r}; fit with "
                     "warm_start=False to start anew"
                 )
-        return super()._copy_network(asked)
+        return super()._copy_network(asked, network)
 
     def _network_config(self):
         n_tokens = self._vocabulary.n_tokens

@@ -8,7 +8,7 @@ from .. import language
 from ..config import effective_n_threads
 from ..examples import Corpus
 from ..losses import SampledSoftmax
-from ..network import NO_POOLING
+from ..pooling import NO_POOLING
 from ..saved_model import check_fields
 from ..vocabulary import END, UNKNOWN, Vocabulary, framed
 from .base import COUNT
@@ -69,6 +69,8 @@ class LSTMRecommender(TokenEstimator):
     1.0
     """
 
+    _first_choice = END + 1  # the first item
+
     _parameter_constraints = TokenEstimator._parameter_constraints | {
         "n_samples": [COUNT, None],
         "handle_unknown": [StrOptions({"ignore", "error"})],
@@ -111,6 +113,16 @@ class LSTMRecommender(TokenEstimator):
 
     def _encode(self, data):
         return framed(self._known(*data), end=False)
+
+    def _explained_sequences(self, X):
+        return framed(self._known(X), end=False)
+
+    def _shaped_like(self, X, sequences, results):
+        shaped = []
+        for ids, values in zip(self._vocabulary.encode(X), super()._shaped_like(X, sequences, results), strict=True):
+            shaped.append(np.zeros(len(ids)))  # unknown items count as if they were not there
+            shaped[-1][ids != UNKNOWN] = values
+        return shaped
 
     def _known(self, histories, name="histories", keep_last=False):
         """Ids of each history without unknown items; keep_last: but the last one may be unknown."""

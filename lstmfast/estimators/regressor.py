@@ -1,5 +1,6 @@
 """LSTMRegressor."""
 
+import itertools
 from numbers import Real
 
 import numpy as np
@@ -11,6 +12,7 @@ from sklearn.utils.validation import column_or_1d
 from ..decisions import Numbers
 from ..losses import REGRESSION_LOSSES, Quantile
 from ..sequences import as_numbers, check_finite, to_contiguous
+from .explaining import check_column, one_hot
 from .sharing import shares_parameters
 from .supervised import SequenceEstimator
 
@@ -118,6 +120,12 @@ class LSTMRegressor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Regressor
         """
         outputs = self._outputs(X)
         return self._decision.predict(outputs)
+
+    def _coefficients(self, sequences, target):
+        n_targets = self._n_targets
+        if target is None:
+            return itertools.repeat(np.ones(n_targets), len(sequences))
+        return one_hot([check_column(target, n_targets, "y")] * len(sequences), n_targets)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

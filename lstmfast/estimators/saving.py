@@ -15,6 +15,7 @@ _CLASSES = {
     "LSTMRecommender": "recommender",
     "LSTMRegressor": "regressor",
     "LSTMTagger": "tagger",
+    "LSTMTransformer": "transformer",
     "LSTMTranslator": "translator",
 }
 _HISTORY = ("loss_curve", "grad_norm_curve", "validation_scores", "stop_reason")
@@ -24,8 +25,8 @@ def save(estimator, path, schema=None):
     """Write a fitted estimator, and the `Schema` of the table it was trained on, if it was one."""
     estimator._check_arguments()  # they may have been changed since; what is saved can be loaded
     parameters = estimator.get_params(deep=False)
-    # The network holds what became of embedding_weights.
-    parameters |= dict.fromkeys({"callbacks", "embedding_weights"} & parameters.keys())
+    # The network holds what became of embedding_weights and pretrained.
+    parameters |= dict.fromkeys({"callbacks", "embedding_weights", "pretrained"} & parameters.keys())
     if not isinstance(parameters["random_state"], Integral | None):
         parameters["random_state"] = None
     network, history, fitted = estimator._network, estimator._history, estimator._fitted()
@@ -96,8 +97,8 @@ def _rebuild(metadata, arrays):
     estimator = cls(**{key: decode(value) for key, value in metadata["parameters"].items()})
     estimator._check_arguments()
     fitted = {name: arrays.pop(name) for name in _array_fields(estimator)}
-    network = rebuild_network(cls._network_class, metadata["network"], arrays)
-    check_fields(metadata["history"], _HISTORY)
     fitted |= {key: decode(value) for key, value in metadata["fitted"].items()}
+    network = rebuild_network(estimator._network_class_of(fitted), metadata["network"], arrays)
+    check_fields(metadata["history"], _HISTORY)
     estimator._restore(fitted, network, metadata["history"])
     return estimator

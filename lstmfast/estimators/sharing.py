@@ -16,11 +16,15 @@ recurrent_activation : {"sigmoid", "hard_sigmoid"}, default="sigmoid"
     Of the gates; "rnn" has none.
 bidirectional : bool, default=False
     Let a second set of units read each sequence backwards; a layer then has twice as many outputs.
-pooling : {"last", "mean", "max"}, default="last"
+pooling : {"last", "mean", "max", "attention"}, default="last"
     How the top recurrent layer's steps become one vector: its output after the last step (of a bidirectional layer,
-    after the last step of each direction), or the mean or maximum over steps.
+    after the last step of each direction), the mean or maximum over steps, or a mean with learned weights (Yang et al.
+    2016), which `attention` shows.
 dense_layer_sizes : int or tuple of int, default=()
     Units of relu layers before the output.
+conv_layers : tuple of (filters, width), default=()
+    1-D convolutions with relu before the first recurrent layer, lowest first. They are causal: a filter sees a step and
+    the width - 1 steps before it, so there are as many steps behind them, and live sequences can be streamed.
 embedding_dim : int or None, default=None
     Not None: X holds tokens, integers from 0 on, and each is given a trained vector of this size.
 embedding_weights : array-like of shape (n_tokens, embedding_dim) or None, default=None
@@ -68,6 +72,12 @@ early_stopping : bool, default=False
     Stop when the validation score, instead of the training loss, stops getting better, and keep the best weights.
 validation_fraction : float in (0, 1), default=0.1
     Share of the training data held out for `early_stopping` where `fit` is given no validation data.
+pretrained : fitted estimator, str, path-like or None, default=None
+    Start from the layers of another estimator, or of a file of one: all that both have below the output layer, which
+    starts anew, so the classes may be others. Estimators that learn a vocabulary take all from one of their own kind.
+n_frozen_layers : int, default=0
+    How many of the lowest layers are kept as they are. An embedding counts as one, then come convolutions, then
+    recurrent layers. Frozen layers cost no backward pass.
 warm_start : bool, default=False
     Let `fit` go on from the weights of the fit before.
 random_state : int, RandomState instance or None, default=None
@@ -90,7 +100,8 @@ feature_names_in_ : ndarray of shape (n_features_in_,)
 
 ATTRIBUTES = """\
 layers_ : list
-    The fitted layers of `lstmfast.layers`, lowest first: LSTM, GRU or RNN, then Dense.
+    The fitted layers of `lstmfast.layers`, lowest first: Conv1D, then LSTM, GRU or RNN, AttentionPooling, Dense; no
+    Embedding.
 n_layers_ : int
     Their number.
 n_outputs_ : int
@@ -125,7 +136,7 @@ def shares_parameters(cls=None, *, without=()):
     original = cls.__init__
     base = next(base for base in cls.__mro__[1:] if "__init__" in vars(base))
     names = {parameter.name for parameter in positional + own} | set(without)
-    inherited = [
+    itself, *inherited = [
         parameter for name, parameter in inspect.signature(base.__init__).parameters.items() if name not in names
     ]
 
@@ -138,7 +149,7 @@ def shares_parameters(cls=None, *, without=()):
 
     if positional:
         inherited = [parameter.replace(kind=KEYWORD) for parameter in inherited]
-    __init__.__signature__ = inspect.Signature(positional + inherited + own)
+    __init__.__signature__ = inspect.Signature([itself, *positional, *inherited, *own])
     cls.__init__ = __init__
     if cls.__doc__:  # absent under python -OO
         inherited_names = {parameter.name for parameter in inherited if f"\n    {parameter.name} :" not in cls.__doc__}

@@ -2,6 +2,7 @@
 
 import numpy as np
 from sklearn.utils import check_random_state
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
 from ..config import effective_n_threads
@@ -50,7 +51,7 @@ class SupervisedEstimator(RecurrentEstimator):
 
     def _fit(self, X, y, sample_weight, X_val, y_val):
         going_on = self.warm_start and hasattr(self, "_network")
-        sequences, targets, weights = self._check_data(
+        sequences, targets, weights, source = self._check_data(
             X, y, sample_weight, reset=True, going_on=going_on, same_targets=going_on
         )
         random_state = check_random_state(self.random_state)
@@ -63,38 +64,49 @@ class SupervisedEstimator(RecurrentEstimator):
             if not weights.any():
                 raise ValueError("sample_weight is zero for every sequence that early_stopping leaves for training")
         if going_on:
-            network = self._copy_network(self._network_config(sequences))
+            network = self._copy_network(self._network_config(sequences), self._network)
         else:
-            network = self._start_network(sequences, targets, weights, rng)
+            network = self._start_network(sequences, targets, weights, rng, source)
         self._train_on(network, sequences, targets, weights, rng, History(), self.max_iter, validation, going_on)
 
     def _partial_fit(self, X, y, sample_weight, *, targets_known):
         going_on = hasattr(self, "_network")
-        sequences, targets, weights = self._check_data(
+        sequences, targets, weights, source = self._check_data(
             X, y, sample_weight, reset=not going_on, going_on=going_on, same_targets=going_on or targets_known
         )
         if going_on:
-            network = self._copy_network(self._network_config(sequences))
+            network = self._copy_network(self._network_config(sequences), self._network)
             rng, history = self._rng, self._history.copy()
         else:
             rng, history = generator(check_random_state(self.random_state)), History()
-            network = self._start_network(sequences, targets, weights, rng)
+            network = self._start_network(sequences, targets, weights, rng, source)
         self._train_on(network, sequences, targets, weights, rng, history, 1, None, going_on)
 
     def _check_data(self, X, y, sample_weight, *, reset, going_on, same_targets):
-        """Everything that can be wrong with arguments and data, before anything costly is done."""
+        """Everything that can be wrong with arguments and data, before anything costly is done.
+
+        Returns sequences, targets, weights and the network that `pretrained` gives, or None.
+        """
         self._check_arguments()
         if y is None:
             raise ValueError(f"This {type(self).__name__} estimator requires y to be passed, but the target y is None.")
-        if going_on:
-            self._n_tokens = self._network.config["n_tokens"]
+        source = None if going_on else self._pretrained_network()
+        network = self._network if going_on else source
+        if network is not None:
+            self._n_tokens = network.config["n_tokens"]
         else:
             self._n_tokens = None if self.embedding_weights is None else len(self.embedding_weights)
         sequences = self._check_sequences(X, reset)
         if self.embedding_dim is not None and self._n_tokens is None:
             self._n_tokens = int(sequences.steps.max()) + 1
         targets = self._pair_targets(sequences, y, reset=not same_targets)
-        return sequences, targets, self._check_weights(sample_weight, targets)
+        return sequences, targets, self._check_weights(sample_weight, targets), source
+
+    def _pretrained_network(self):
+        pretrained = self._pretrained_estimator(SupervisedEstimator)
+        if pretrained is not None and self.embedding_weights is not None:
+            raise ValueError("embedding_weights and pretrained both say where the embedding starts; give one of them")
+        return None if pretrained is None else pretrained._network
 
     def _pair_targets(self, sequences, y, reset):
         """Targets as the loss takes them, one for each sequence."""
@@ -124,17 +136,21 @@ class SupervisedEstimator(RecurrentEstimator):
     def _network_config(self, sequences):
         return super()._network_config() | {
             "n_features": self.embedding_dim or sequences.n_features, "n_tokens": self._n_tokens,
-            "n_outputs": self._decision.n_outputs, "pooling": self.pooling,
+            "n_outputs": self._decision.n_outputs, "pooling": self.pooling, "conv_layers": self._conv_layers(),
         }  # fmt: skip
 
-    def _start_network(self, sequences, targets, weights, rng):
-        network = self._new_network(self._network_config(sequences), rng)
+    def _start_network(self, sequences, targets, weights, rng, source):
+        network = self._new_network(self._network_config(sequences), rng, source)
         if self.embedding_weights is not None:
             network.embedding.weight = self.embedding_weights
+        self._start_outputs(network, targets, weights)
+        return network
+
+    def _start_outputs(self, network, targets, weights):
+        """Let training start from the best constant."""
         bias = self._make_loss().initial_bias(targets, weights)
         if bias is not None:
             network.dense[-1].bias = bias
-        return network
 
     def _train_on(self, network, sequences, targets, weights, rng, history, max_iter, validation, going_on):
         def validation_score():
@@ -190,6 +206,9 @@ class SequenceEstimator(SupervisedEstimator):
             return check_tokens(X, estimator=self, reset=False, n_tokens=n_tokens)
         return check_sequences(X, dtype=self._network.dtype, estimator=self, reset=False)
 
+    def _explained_sequences(self, X):
+        return self._check_fitted_input(X)
+
     def _outputs(self, X, hidden=False):
         sequences = self._check_fitted_input(X)
         return self._network.outputs(sequences, hidden=hidden, n_threads=effective_n_threads(self.n_jobs))
@@ -208,6 +227,25 @@ class SequenceEstimator(SupervisedEstimator):
             The last dense layer's outputs, or the pooled recurrent ones if there is none.
         """
         return self._outputs(X, hidden=True)
+
+    @available_if(lambda self: self.pooling == "attention")
+    def attention(self, X):
+        """Weights of a sequence's steps in the mean that pooling="attention" makes of them.
+
+        Parameters
+        ----------
+        X : sequences
+            As in `fit`.
+
+        Returns
+        -------
+        weights : list of ndarrays of shape (T_i,)
+            Those of a sequence sum to 1.
+        """
+        sequences = self._check_fitted_input(X)
+        if self._network.pooling != "attention":
+            raise ValueError(f"this estimator was fitted with pooling={self._network.pooling!r}: it has no attention")
+        return sequences.split(self._network.attention(sequences, effective_n_threads(self.n_jobs)))
 
     def predict_steps(self, X):
         """Output after every step: for a decision before the sequence ends.

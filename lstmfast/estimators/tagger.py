@@ -1,10 +1,13 @@
 """LSTMTagger."""
 
+from numbers import Integral
+
 import numpy as np
 from sklearn.model_selection import ShuffleSplit
 
 from ..config import effective_n_threads
-from ..network import NO_POOLING, Network
+from ..network import Network
+from ..pooling import NO_POOLING
 from ..sequences import StepValues
 from .classifier import LSTMClassifier, check_labels
 from .sharing import shares_parameters
@@ -182,6 +185,22 @@ class LSTMTagger(LSTMClassifier):
         right = np.concatenate([p == t for p, t in zip(predicted, truth, strict=True)])
         weights = check_weights(_step_weights(sample_weight, lengths), "sample_weight", right)
         return float(np.average(right, weights=weights))
+
+    def _coefficients(self, sequences, target):
+        step, label = target if isinstance(target, tuple) and len(target) == 2 else (slice(None), target)
+        if label is None:
+            numbers = self._network.labels(sequences, n_threads=effective_n_threads(self.n_jobs))
+        else:
+            numbers = np.full(len(sequences.steps), self._label_number(label))
+        for i, numbers_of_steps in enumerate(sequences.split(numbers)):
+            length = len(numbers_of_steps)
+            if not isinstance(step, slice) and not (isinstance(step, Integral) and -length <= step < length):
+                raise ValueError(
+                    f"target must be a label, or a step and a label, got step {step!r} of {length} in X[{i}]"
+                )
+            coefficients = np.zeros((length, len(self.classes_)))
+            coefficients[np.arange(length)[step], numbers_of_steps[step]] = 1
+            yield coefficients
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

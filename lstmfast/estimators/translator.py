@@ -7,7 +7,9 @@ from sklearn.utils.validation import check_is_fitted
 from ..config import effective_n_threads
 from ..encoder_decoder import EncoderDecoder, SequencePairs
 from ..examples import PairExamples
+from ..explanations import on_vectors, traces, translation_score
 from ..saved_model import check_fields
+from ..thread_choice import ThreadChoice
 from ..tokens import check_choice
 from ..vocabulary import END, LEVELS, Vocabulary, framed
 from .base import COUNT
@@ -230,6 +232,44 @@ class LSTMTranslator(TokenEstimator):
     def _dictionary(self, side):
         check_is_fitted(self, "_network")
         return {token: id for id, token in enumerate(self._vocabularies[side].tokens.tolist(), END + 1)}
+
+    # ---- explanations ----
+
+    _own_steps = slice(1, -1)
+
+    @staticmethod
+    def _reading_stack(network):
+        return network.encoder
+
+    def _explained_sequences(self, X):
+        return framed(self._vocabularies[0].encode(X, "sources"))
+
+    def _explained_targets(self, sources, target):
+        """Framed targets: those given, or what `predict` writes."""
+        if target is None:
+            return framed(self._network.translate(sources, n_threads=effective_n_threads(self.n_jobs)))
+        ids = self._vocabularies[1].encode(target, "target")
+        if len(ids) != len(sources):
+            raise ValueError(f"target must have a target for each of {len(sources)} sources, got {len(ids)}")
+        return framed(ids)
+
+    def _explained_scores(self, sequences, target):
+        network, threads = (
+            on_vectors(self._network, self._reading_stack),
+            ThreadChoice(effective_n_threads(self.n_jobs)),
+        )
+        targets = self._explained_targets(sequences, target)
+        for length, ids in zip(sequences.lengths.tolist(), targets.split(targets.steps), strict=True):
+            yield translation_score(network, length, ids, threads)
+
+    def _traces(self, sequences, method):
+        network, targets = self._network.copy(n_frozen_layers=0), self._explained_targets(sequences, None)
+        for i in range(len(sequences)):
+            pair = SequencePairs(sequences.take([i]), targets.take([i]))
+            record = network.training_pass(pair, effective_n_threads(self.n_jobs))
+            yield [
+                *traces(network.encoder, record.encoder, method), *traces(network.decoder, record.decoder, method),
+            ]  # fmt: skip
 
     # ---- files ----
 

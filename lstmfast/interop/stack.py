@@ -233,6 +233,9 @@ def take_apart(estimator):
         raise TypeError(f"expected an LSTMClassifier or LSTMRegressor, got {type(estimator).__name__}")
     check_is_fitted(estimator)
     network, layers = estimator._network, []
+    for argument, value in {"conv_layers": network.config["conv_layers"], "pooling": network.pooling}.items():
+        if value and value not in ("last", "mean", "max"):
+            raise ValueError(f"a model with {argument}={value!r} cannot be exported")
     for k, layer in enumerate(network.layers):
         directions = [{name: array.copy() for name, array in each.arrays.items()} for each in layer.directions]
         cell = layer.cell

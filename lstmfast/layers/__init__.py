@@ -2,6 +2,8 @@
 
 from .._core import Pairs
 from .attention import AdditiveAttention
+from .attention_pooling import AttentionPooling
+from .conv1d import Conv1D
 from .crf import CRF
 from .dense import Dense
 from .embedding import Embedding
@@ -11,8 +13,8 @@ from .output_embedding import OutputEmbedding
 from .rnn import RNN
 
 __all__ = [
-    "CRF", "GRU", "LSTM", "RNN", "AdditiveAttention", "Dense", "Embedding", "OutputEmbedding", "Pairs",
-    "recurrent_layer",
+    "CRF", "GRU", "LSTM", "RNN", "AdditiveAttention", "AttentionPooling", "Conv1D", "Dense", "Embedding",
+    "OutputEmbedding", "Pairs", "recurrent_layer",
 ]  # fmt: skip
 
 

@@ -7,9 +7,9 @@ import numpy as np
 BLANK = object()
 
 
-def glorot_uniform(rng, shape):
-    """Uniform in +-sqrt(6 / (inputs + outputs)) (Glorot & Bengio 2010)."""
-    limit = np.sqrt(6 / sum(shape))
+def glorot_uniform(rng, shape, fans=None):
+    """Uniform in +-sqrt(6 / (inputs + outputs)) (Glorot & Bengio 2010); `fans` are these two where not the shape."""
+    limit = np.sqrt(6 / sum(fans or shape))
     return rng.uniform(-limit, limit, shape)
 
 

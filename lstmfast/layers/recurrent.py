@@ -18,10 +18,15 @@ LANES = _core.lanes(False), _core.lanes(True)
 
 @dataclass
 class Tape:
-    """What a training forward leaves for its backward."""
+    """What a training forward leaves for its backward, and for `layers.traces`.
+
+    gates, c_steps : for each direction the kernels' arrays; of a cell without a second state c_steps are None
+    """
 
     batch: _core.Batch
     passes: list
+    gates: list
+    c_steps: list
     workspace: Workspace
     x: np.ndarray | None  # whose rows the steps shared
 
@@ -310,7 +315,7 @@ class RecurrentLayer:
         h0, c0 = (None, None) if state is None else state
         c0 = h0 if cell.second_state and not cell.has_c else c0  # a GRU keeps its h there
         n_states = n + slots if training else 2 * n if cell.reads_c else n
-        passes = []
+        passes, kept_gates, kept_c = [], [], []
         for d, direction in enumerate(self.directions):
             # What the kernels keep between steps, and for the backward pass.
             c_steps = take(("c_steps", d), n_states * self._padded_units) if cell.second_state else None
@@ -321,6 +326,8 @@ class RecurrentLayer:
                 gates = take(("gates", d), slots * _core.gates_size(cell, units, float64))
             if cell.two_phases:
                 gated_steps = take_rows(("gated_steps", d), slots)
+            kept_gates.append(gates)
+            kept_c.append(c_steps)
             passes.append(
                 _core.Recurrence(
                     cell, batch, x, direction.packed_forward(n_threads), self.input_size, units, float64, keep=training,
@@ -334,7 +341,8 @@ class RecurrentLayer:
                 )
             )  # fmt: skip
         _core.forward(passes, n_threads)
-        return y, h, c, Tape(batch, passes, workspace, None if x_rows is None else x) if training else None
+        tape = Tape(batch, passes, kept_gates, kept_c, workspace, None if x_rows is None else x)
+        return y, h, c, tape if training else None
 
     def run_backward(
         self, tape, *, dy=None, dh=None, dc=None, input_gradient=True, state_gradient=False, name="layer", n_threads=1

@@ -1,0 +1,84 @@
+"""`explain`, of LSTMForecaster."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from sklearn.utils.validation import check_is_fitted
+
+from ..sequences import Sequences, check_finite, to_contiguous
+from ..series import Origins, is_series_list, undo_difference
+from .explaining import Explaining, check_column
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Windows(Sequences):
+    """What the network reads at some origins."""
+
+    origins: Origins | None = None
+
+
+class ExplainingForecasts(Explaining):
+    """What explains a fitted forecaster."""
+
+    def explain(self, y=None, X=None, method="integrated_gradients", *, target=None, baseline=None, window=1):
+        """How much each step of the last window adds to the forecast, or what the recurrent units do at each.
+
+        Parameters
+        ----------
+        y, X : as in `predict`
+        method : {"integrated_gradients", "occlusion", "gates", "states"}, default="integrated_gradients"
+            As of the other estimators: see `LSTMRegressor.explain`.
+        target : int, default=None
+            Which step of the horizon, from 0: its forecast is explained, of several variables their sum. None: the sum
+            of all steps. With ``strategy="recursive"`` only the next step is explained. With ``log=True`` a forecast is
+            that of the logarithm.
+        baseline : float or array-like of shape (n_inputs,), default=None
+            What stands for no information, in the units in which the network reads the series: after differences, and
+            standardised. None: 0, and so the mean.
+        window : int, default=1
+            Of "occlusion": steps that are taken away together.
+
+        Returns
+        -------
+        explanations : ndarray of shape (window, n_inputs), or list of such
+            A number for each step and variable of the last window; behind these n_variables_ columns those of the
+            covariates of the steps that follow it, one step after the other. Of "gates" and "states" a list with an
+            array for each recurrent layer. Of a list of series a list.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If an argument is not as described, or is given to a method that has no use for it.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from lstmfast import LSTMForecaster
+        >>> y = np.sin(np.arange(200) / 5)
+        >>> forecaster = LSTMForecaster(window=10, hidden_layer_sizes=8, max_iter=20, random_state=0).fit(y)
+        >>> forecaster.explain().shape
+        (10, 1)
+        """
+        check_is_fitted(self)
+        origins, _ = self._past.begin(y, X, self._past.preparation.width, self)
+        explained = super().explain(origins, method, target=target, baseline=baseline, window=window)
+        return explained if (self._past.is_list if y is None else is_series_list(y)) else explained[0]
+
+    def _explained_sequences(self, X):
+        if not isinstance(X, Origins):
+            raise ValueError("that of a forecaster must be a number, or a number for each input of a step")
+        inputs = self._past.preparation.inputs(X.windows, X.covariates)
+        n, window, n_inputs = inputs.shape
+        steps = to_contiguous(inputs.reshape(-1, n_inputs), self._network.dtype)
+        check_finite(steps, "y or X, standardised,")
+        return Windows(steps, window * np.arange(n + 1), "list", X)
+
+    def _coefficients(self, sequences, target):
+        preparation, n_variables = self._past.preparation, self.n_variables_
+        steps = slice(None) if target is None else check_column(target, preparation.width, "the forecast")
+        # What each output by itself adds to the levels that are forecast.
+        outputs = np.eye(preparation.width * n_variables).reshape(-1, preparation.width, n_variables)
+        before = np.zeros((len(outputs), sum(preparation.lags), n_variables))
+        for scale in sequences.origins.scale:
+            levels = undo_difference(scale * outputs, before, preparation.lags)
+            yield levels[:, steps].reshape(len(outputs), -1).sum(axis=1)
