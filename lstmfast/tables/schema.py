@@ -179,8 +179,8 @@ class Schema:
     def _check_series(self, forecaster):
         if (forecaster.n_variables_, forecaster.n_features_in_) != (len(self.target), len(self.features)):
             raise ValueError("the forecaster does not have the targets and features of the table")
-        forms = forecaster._forms
-        if forecaster._is_list != (self.id is not None) or len(forms) != max(1, len(self.series)):
+        forms = forecaster._past.forms
+        if forecaster._past.is_list != (self.id is not None) or len(forms) != max(1, len(self.series)):
             raise ValueError("the forecaster does not have the series of the table")
         if any((form.index is None) != (self.time is None) for form in forms):
             raise ValueError("the forecaster does not have the times of the table")
