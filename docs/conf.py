@@ -64,6 +64,7 @@ sphinx_gallery_conf = {
 html_theme = "pydata_sphinx_theme"
 html_title = "lstmfast"
 html_show_sourcelink = False
+html_sidebars = {page: [] for page in ("index", "installation", "tour")}  # these have no pages below them
 html_static_path = ["_static"]
 html_css_files = ["lstmfast.css"]
 html_theme_options = {

@@ -50,7 +50,7 @@ def test_blocks_run(page, tmp_path, monkeypatch):
         if kind == "python":
             exec(compile("\n" * line + code, str(DOCS / page), "exec"), namespace)
         else:
-            for command in code.splitlines():
+            for command in code.replace("\\\n", " ").splitlines():
                 program, *arguments = shlex.split(command, comments=True)
                 if program == "lstmfast":  # the others install and build
                     assert main(arguments) == 0, command
