@@ -1,4 +1,4 @@
-"""scikit-learn's own checks of what reads text, or gives each step a label.
+"""scikit-learn's own checks of what reads text or series, or gives each step a label.
 
 check_estimator fits numbers with one label a row, so of these estimators it checks nothing but what is here.
 """
@@ -7,7 +7,7 @@ import pytest
 from sklearn.exceptions import SkipTestWarning
 from sklearn.utils import estimator_checks
 
-from lstmfast import LSTMLanguageModel, LSTMRecommender, LSTMTagger, LSTMTranslator, SequenceVectorizer
+from lstmfast import LSTMForecaster, LSTMLanguageModel, LSTMRecommender, LSTMTagger, LSTMTranslator, SequenceVectorizer
 
 TEXT = [LSTMLanguageModel, LSTMRecommender, LSTMTranslator, SequenceVectorizer]
 CHECKS = [
@@ -18,7 +18,7 @@ CHECKS = [
 
 
 @pytest.mark.parametrize("name", CHECKS)
-@pytest.mark.parametrize("kind", [*TEXT, LSTMTagger])
+@pytest.mark.parametrize("kind", [*TEXT, LSTMTagger, LSTMForecaster])
 def test_checks_that_need_no_data(kind, name):
     if name == "transformers_unfitted" and not hasattr(kind, "transform"):
         return
