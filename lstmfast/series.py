@@ -190,6 +190,15 @@ class Origins:
         """All of several."""
         return cls(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(cls)))
 
+    @property
+    def spread(self):
+        """Units (n, d) of forecast errors: the mean of the variances of all windows so far and of the last one.
+
+        Calm and wild times last, so that errors of locally weighted conformal prediction (Lei et al. 2018, 5.2) are
+        more alike; all windows together steady what the last one says.
+        """
+        return self.scale * np.sqrt((1 + self.windows.var(axis=1)) / 2)
+
     def standardise(self, changes):
         """Changes (n, h, d) in units of their origins; where nothing ever changed, the unit is 1."""
         return (changes - self.mean[:, None]) / unit(self.scale)

@@ -16,6 +16,7 @@ from sklearn.metrics import r2_score
 from sklearn.model_selection import GridSearchCV, TimeSeriesSplit, cross_val_score
 
 from lstmfast import LSTMForecaster
+from lstmfast.conformal import ConformalQuantiles
 
 RNG = np.random.default_rng(0)
 STRATEGIES = ["direct", "recursive"]
@@ -199,11 +200,11 @@ def test_intervals_are_quantiles_of_what_predict_would_have_said(strategy, optio
     level, lag = np.log if options.get("log") else np.asarray, options.get("differences", 0)
 
     def unit(series):
-        """By the definition: what forecasts from the end of this series are measured in."""
-        if not lag:
-            return np.sqrt(np.mean([series[k : k + 12].var() for k in range(len(series) - 11)]))
-        changes = level(series)[lag:] - level(series)[:-lag]
-        return np.concatenate([changes[k : k + 12] for k in range(len(changes) - 11)]).std()
+        """By the definition: what errors of forecasts from the end of this series are measured in."""
+        changes = level(series)[lag:] - level(series)[:-lag] if lag else level(series)
+        windows = [changes[k : k + 12] for k in range(len(changes) - 11)]
+        variance = np.concatenate(windows).var() if lag else np.mean([window.var() for window in windows])
+        return np.sqrt((variance + windows[-1].var()) / 2)
 
     errors = []
     for series in y:
@@ -213,7 +214,7 @@ def test_intervals_are_quantiles_of_what_predict_would_have_said(strategy, optio
             error = level(series[origin : origin + 3]) - level(forecaster.predict(series[:origin]))
             errors.append(np.abs(error) / unit(series[:origin]))
     assert forecaster.n_calibration_windows_ == len(errors)
-    width = np.sort(errors, axis=0)[math.ceil((len(errors) + 1) * 0.8) - 1]
+    width = ConformalQuantiles.of(np.array(errors)[..., None])(0.8)[:, 0]
     for series, lower, upper in zip(y, *forecaster.predict_interval(coverage=0.8), strict=True):
         middle, half = level(forecaster.predict(series)), width * unit(series)
         assert level(lower) == pytest.approx(middle - half)

@@ -52,8 +52,8 @@ def fit(values, settings, seed, way):
     ----------
     values : ndarray of shape (T,) or (T, d)
     settings : dict
-        horizon, window, strategy, differences, log, hidden_layer_sizes (one layer), batch_size of `LSTMForecaster`, and those of
-        `train`.
+        horizon, window, strategy, differences, log, hidden_layer_sizes (one layer), batch_size of `LSTMForecaster`, and
+        those of `train`.
     seed : int
     way : str
         Of `ways`.

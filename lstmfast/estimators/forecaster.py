@@ -72,15 +72,16 @@ class LSTMForecaster(ExplainingForecasts, SupervisedEstimator):
     Notes
     -----
     The intervals are split-conformal (Vovk, Gammerman & Shafer 2005; Lei et al. 2018): the half-width for a step of the
-    horizon is a quantile of how far forecasts of that step were off on the calibration windows, in units of the
-    standard deviation of the series so far, so that series of any scale share it. Each calibration window is forecast
-    as `predict` would have done at the time. Nothing of it was a training target, and `early_stopping` holds out
-    windows before it.
+    horizon is a quantile of how far forecasts of that step were off on the calibration windows. Errors are measured in
+    units of how much the series varied before the forecast, so that series of any scale share them. Each calibration
+    window is forecast as `predict` would have done at the time; nothing of it was a training target, and
+    `early_stopping` holds out windows before it.
 
     Their coverage is guaranteed if the errors to come are exchangeable with those of the calibration windows. Errors of
-    a series are not quite that: neighbouring windows overlap, so that the quantile varies more than its number of
-    windows suggests, and a series may change. So coverage is about right on average over many series and origins, for
-    each step by itself; it is not guaranteed for one series, nor for all steps of a horizon together.
+    a series are not quite that. Neighbouring windows overlap; for this the quantiles are raised (see
+    `lstmfast.conformal`). And what a series does may change; then nothing helps. So coverage is about right on average
+    over many series and origins, for each step by itself; it is not guaranteed for one series, nor for all steps of a
+    horizon together.
 
     At each step of a window the network reads the values of the series, and the covariates of the steps that are to be
     forecast from there. Windows are copied: they take about `window` times the memory of the series.
@@ -218,7 +219,7 @@ class LSTMForecaster(ExplainingForecasts, SupervisedEstimator):
         origins, truth = zip(*pairs, strict=True)
         origins = Origins.join(origins)
         errors = np.concatenate(truth) - self._forecast(origins, preparation.horizon)
-        self._quantiles = ConformalQuantiles.of(errors / unit(origins.scale))
+        self._quantiles = ConformalQuantiles.of(errors / unit(origins.spread))
 
     # What `_fit` is given here is sound already.
     def _check_sequences(self, sequences, reset):
@@ -320,7 +321,7 @@ class LSTMForecaster(ExplainingForecasts, SupervisedEstimator):
             )
         widths = self._quantiles(coverage)[:horizon]
         origins, like = self._past.begin(y, X, horizon, self)
-        levels, widths = self._forecast(origins, horizon), widths * origins.scale[:, None]
+        levels, widths = self._forecast(origins, horizon), widths * origins.spread[:, None]
         return like(preparation.values(levels - widths)), like(preparation.values(levels + widths))
 
     @available_if(pools_by_attention)
@@ -368,14 +369,20 @@ class LSTMForecaster(ExplainingForecasts, SupervisedEstimator):
             scores.append(r2_score(*(preparation.values(each).reshape(-1, self.n_variables_) for each in pair)))
         return float(np.mean(scores))
 
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.one_d_array = True
+        return tags
+
     # ---- files ----
 
-    _array_fields = (*Past.arrays, "residual_ranks", "residual_quantiles")
+    _array_fields = (*Past.arrays, "residual_ranks", "residual_quantiles", "residual_dependence")
 
     def _fitted(self):
         names = ("n_variables_", "n_features_in_", *({"feature_names_in_"} & vars(self).keys()))
-        quantiles = {"residual_ranks": self._quantiles.ranks, "residual_quantiles": self._quantiles.values}
-        return {name: getattr(self, name) for name in names} | self._past.fields() | quantiles
+        quantiles = self._quantiles.ranks, self._quantiles.values, self._quantiles.dependence
+        arrays = dict(zip(self._array_fields[-3:], quantiles, strict=True))
+        return {name: getattr(self, name) for name in names} | self._past.fields() | arrays
 
     def _restore_fitted(self, fitted, network):
         needed = ("n_variables_", "n_features_in_", "preparation", "forms", "is_list", *self._array_fields)
@@ -384,7 +391,7 @@ class LSTMForecaster(ExplainingForecasts, SupervisedEstimator):
         self.n_features_in_ = n_features
         self._past = Past.from_fields(fitted, n_variables, n_features)
         preparation = self._past.preparation
-        self._quantiles = ConformalQuantiles(fitted["residual_ranks"], fitted["residual_quantiles"])
+        self._quantiles = ConformalQuantiles(*(fitted[name] for name in self._array_fields[-3:]))
         self._quantiles.check((preparation.horizon, n_variables))
         if "feature_names_in_" in fitted:
             self.feature_names_in_ = fitted["feature_names_in_"]
