@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import tracemalloc
 import warnings
 
 import numpy as np
@@ -13,7 +14,7 @@ import pytest
 from sklearn.datasets import load_digits
 
 import lstmfast
-from lstmfast import LSTMForecaster
+from lstmfast import LSTMForecaster, display
 from lstmfast.__main__ import main
 from lstmfast.commands import train
 from lstmfast.tables import reading
@@ -32,6 +33,16 @@ def run(*arguments):
 def predicted(*arguments):
     run("predict", *arguments, "--out", "predicted.csv")
     return pd.read_csv("predicted.csv", float_precision="round_trip")
+
+
+def peak(*arguments):
+    """Most bytes that Python and NumPy held at once in a command."""
+    tracemalloc.start()
+    try:
+        run(*arguments)
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
 
 
 def digits(n=120):
@@ -115,6 +126,25 @@ def test_without_scaling():
     result = predicted("model", "digits.csv", "--proba")
     expected = lstmfast.load("model").predict_proba(table.drop(columns="digit").to_numpy())
     assert (result.iloc[:, 2:].to_numpy() == expected).all()
+
+
+@pytest.mark.parametrize("layout", ["wide", "long"])
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_predict_holds_a_few_chunks_whatever_the_size_of_the_table(monkeypatch, layout, suffix):
+    monkeypatch.setattr(reading, "CHUNK_CELLS", 2000)
+    table, options = (digits(60), ()) if layout == "wide" else (walks(60), ("--id", "who", "--features", "x,noise"))
+    target = table.columns[-1]
+    table.to_csv("table.csv", index=False)
+    run("train", "table.csv", "--target", target, *options, *QUICK)
+    peaks = []
+    for copies in (40, 10, 40):  # the first imports what it needs
+        many = pd.concat([table] * copies)
+        if layout == "long":
+            many["who"] = many["who"] + "_" + (many["t"] == 0).cumsum().astype(str)
+        many.to_csv("many.csv", index=False) if suffix == "csv" else many.to_parquet("many.parquet", index=False)
+        peaks.append(peak("predict", "model", f"many.{suffix}", "--n-jobs", 1, "--out", "out.csv"))
+    size = 30 * table.size * 50  # of the cells that one table has more than the other, as text
+    assert peaks[2] - peaks[1] < size / 8
 
 
 # ---- long ----
@@ -206,6 +236,28 @@ def test_forecast_of_many_series_without_times():
     assert result["shop"].tolist() == [7] * 3 + [3] * 3
     assert result["step"].tolist() == [1, 2, 3] * 2
     assert np.allclose(result["sales"], np.concatenate(forecaster.predict()))
+
+
+@pytest.mark.parametrize("data", [(), ("sales.csv",)])
+def test_plot_of_forecasts(tmp_path, monkeypatch, capsys, data):
+    drawn = []
+    plot = display.ForecastDisplay.plot
+    monkeypatch.setattr(display.ForecastDisplay, "plot", lambda self: drawn.append(self) or plot(self))
+    table = pd.concat([sales(50).assign(shop=f"shop {i}") for i in range(6)])
+    table.to_csv("sales.csv", index=False)
+    run("train", "sales.csv", "--target", "sales", "--id", "shop", *FORECAST)
+    result = predicted("model", *data, "--interval", 0.8, "--plot", "plot.png")
+    assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
+    assert drawn[0].names == [f"shop {i}" for i in range(4)]  # more would not be read
+    assert drawn[0].coverage == 0.8
+    for name, drawn_part in [("sales", drawn[0].forecast), ("sales_lower", drawn[0].lower)]:
+        assert np.allclose(result[name][:12], np.concatenate(drawn_part))
+    assert drawn[0].history[3].tolist() == table["sales"].iloc[38:50].tolist()
+    assert drawn[0].history[3].index[-1] == pd.Timestamp("2019-02-01")
+    before = sorted(os.listdir())
+    assert main(["predict", "model", "--plot", "plot.docx", "--out", "out.csv"]) == 2
+    assert "docx" in capsys.readouterr().err
+    assert sorted(os.listdir()) == before
 
 
 def test_forecast_of_several_variables_by_year():
