@@ -203,6 +203,8 @@ def test_attention_errors(translator):
         AttentionDisplay.from_estimator(Attentive(), RAGGED, tokens=[["a"]])
     with pytest.raises(ValueError, match=r"as long as the sequences, \[3, 1, 4\] steps, got \[3, 1, 2\]"):
         AttentionDisplay.from_estimator(Attentive(), RAGGED, tokens=["abc", "d", "ef"])
+    with pytest.raises(ValueError, match="X is empty"):
+        AttentionDisplay.from_estimator(Attentive(), [])
     with pytest.raises(TypeError, match="several sequences, got str"):
         AttentionDisplay.from_estimator(translator, "a w")
     with pytest.raises(ValueError, match="all of two"):
@@ -475,3 +477,20 @@ def test_saliency_of_forecasts():
     assert display.lines_[0][0].get_ydata().tolist() == [5, 6, 7, 8, 9]
     with pytest.raises(ValueError, match="there are 2 sequences"):
         SaliencyDisplay.from_estimator(many, index=2)
+
+
+def test_attention_of_a_forecaster():
+    settings = {"window": 5, "pooling": "attention", "hidden_layer_sizes": 2, "max_iter": 1, "random_state": 0}
+    forecaster = LSTMForecaster(2, calibration_fraction=0, **settings).fit(np.sin(np.arange(60.0)))
+    display = AttentionDisplay.from_estimator(forecaster)
+    np.testing.assert_array_equal(display.weights, forecaster.attention())
+    y = np.cos(np.arange(40.0))  # one series, and not 40 sequences of which 20 are shown
+    np.testing.assert_array_equal(AttentionDisplay.from_estimator(forecaster, y).weights, forecaster.attention(y))
+
+
+def test_attention_of_an_empty_translation():
+    tokens = [list("abc")] * 2
+    display = AttentionDisplay([np.ones((2, 3)) / 3, np.zeros((0, 3))], tokens=tokens, target_tokens=["xy", ""]).plot()
+    assert display.images_[0].get_array().shape == (2, 3)
+    assert display.images_[1] is None
+    assert [text.get_text() for text in display.axes_[1].texts] == ["empty"]

@@ -3,9 +3,8 @@
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from ..tokens import tokenise
-from .drawing import BLUE, NO_VALUE, SEQUENTIAL, TokenText, axes_for, colour_scale, plain, whole_steps
-from .inputs import at_last_step, checked_tokens, chosen, count, last_step, take, tokens_at, tokens_of
+from .drawing import BLUE, GREY, NO_VALUE, SEQUENTIAL, TokenText, axes_for, colour_scale, plain, whole_steps
+from .inputs import at_last_step, checked_tokens, chosen, count, last_step, take, target_tokens_of, tokens_at, tokens_of
 
 
 class AttentionDisplay:
@@ -33,7 +32,7 @@ class AttentionDisplay:
     figure_ : matplotlib Figure
     bars_ : BarContainer or None
     images_ : list of AxesImage
-        Maps, one a sequence, or the heat map of all; [] for bars and tokens.
+        Maps, one a sequence (None: an empty source or target), or the heat map of all; [] for bars and tokens.
     patches_ : list of lists of Rectangle
         Behind each token of each sequence; [] where tokens are not drawn as text.
     colorbar_ : matplotlib Colorbar or None
@@ -62,14 +61,15 @@ class AttentionDisplay:
         self.labels = [f"sequence {i}" for i in range(len(self.weights))] if labels is None else list(labels)
 
     @classmethod
-    def from_estimator(cls, estimator, X, targets=None, *, index=None, max_sequences=None, tokens=None, ax=None):
+    def from_estimator(cls, estimator, X=None, targets=None, *, index=None, max_sequences=None, tokens=None, ax=None):
         """Draw the attention that an estimator pays to sequences.
 
         Parameters
         ----------
         estimator : fitted estimator with ``pooling="attention"``, LSTMTranslator, or a pipeline that ends with one
         X : sequences
-            As the estimator's `predict` takes them.
+            As the estimator's `predict` takes them. Of an LSTMForecaster without covariates series y, default=None:
+            those of `fit`; shown is the last window.
         targets : list of targets, default=None
             Of a translator: what is written. None: what it predicts.
         index : int or list of int, default=None
@@ -95,6 +95,10 @@ class AttentionDisplay:
         check_is_fitted(model)
         if not hasattr(model, "attention"):
             raise ValueError(f"{type(model).__name__} pays no attention: only one with pooling='attention' does")
+        if hasattr(model, "training_tail_"):  # a forecaster, for which one array is one series
+            weights = model.attention(X)
+            indices = chosen(len(weights), index, 20 if max_sequences is None else max_sequences)
+            return cls([weights[i] for i in indices], labels=[f"series {i}" for i in indices]).plot(ax)
         translates = hasattr(model, "attention_weights")
         n = count(X)
         indices = chosen(n, index, (4 if translates else 20) if max_sequences is None else max_sequences)
@@ -106,9 +110,7 @@ class AttentionDisplay:
                 raise ValueError(f"targets are for a translator, not for {type(model).__name__}")
             return cls(model.attention(at_last_step(estimator, shown)), tokens=tokens, labels=labels).plot(ax)
         targets = model.predict(shown) if targets is None else take(targets, indices)
-        vocabulary = model._vocabularies[1]
-        written = list(tokenise(targets, "targets", vocabulary.level, lowercase=vocabulary.lowercase))
-        weights = model.attention_weights(shown, targets)
+        weights, written = model.attention_weights(shown, targets), target_tokens_of(model, targets)
         return cls(weights, tokens=tokens, target_tokens=written, labels=labels).plot(ax)
 
     def plot(self, ax=None, **kwargs):
@@ -144,20 +146,25 @@ class AttentionDisplay:
         self.axes_ = axes_for(len(self.weights), ax, size=size, n_columns=2)
         style = {"cmap": SEQUENTIAL, "vmin": 0, "vmax": 1} | kwargs
         for i, (axes, weights) in enumerate(zip(self.axes_, self.weights, strict=True)):
-            self.images_.append(axes.imshow(weights, **style))
             axes.set(xlabel="Source", ylabel="Target")
             if len(self.weights) > 1:
                 axes.set_title(self.labels[i])
+            axes.spines[:].set_visible(False)
+            if not weights.size:
+                self.images_.append(None)
+                axes.set(xticks=[], yticks=[])
+                axes.text(0.5, 0.5, "empty", ha="center", va="center", color=GREY)
+                continue
+            self.images_.append(axes.imshow(weights, **style))
             _tick(axes.xaxis, self.tokens and self.tokens[i])
             _tick(axes.yaxis, self.target_tokens and self.target_tokens[i])
-            axes.spines[:].set_visible(False)
-        self._colorbar(self.images_[0])
+        self._colorbar(colour_scale(style["cmap"], style["vmin"], style["vmax"]))
 
     def _plot_tokens(self, ax):
         text = TokenText(self.tokens, self.labels if len(self.labels) > 1 else [""])
         self.axes_ = axes_for(1, ax, size=(8, 1 + 0.3 * text.n_lines))
         colours = colour_scale(SEQUENTIAL, 0, max(w.max() for w in self.weights))
-        self.patches_, _ = text.draw(self.axes_[0], self.weights, colours)
+        self.patches_ = text.draw(self.axes_[0], self.weights, colours)
         self._colorbar(colours)
 
     def _plot_bars(self, ax, kwargs):

@@ -106,7 +106,7 @@ class TokenText:
         return token if len(token) < self.line_length else token[: self.line_length - 2] + "…"
 
     def draw(self, ax, values, colours):
-        """Draw on axes; returns the patches and the texts, a list for each sequence.
+        """Draw on axes; returns the patches behind the tokens, a list for each sequence.
 
         Parameters
         ----------
@@ -120,10 +120,9 @@ class TokenText:
 
         width = ax.get_figure().get_size_inches()[0] * ax.get_position().width * 72  # in points
         size = float(np.clip(width / self.line_length / _CHARACTER_WIDTH, *_FONT_SIZES))
-        patches, texts = [], []
+        patches = []
         for places, numbers in zip(self.places, values, strict=True):
             patches.append([])
-            texts.append([])
             for (line, column, token), colour in zip(places, colours.to_rgba(numbers), strict=True):
                 margin = 0.9 if len(token) > 1 else 0.56
                 corner = column, line - 0.42
@@ -131,17 +130,15 @@ class TokenText:
                     corner, len(token) + margin, 0.84, facecolor=colour, edgecolor="#DDDDDD", linewidth=0.4
                 )
                 patches[-1].append(ax.add_patch(patch))
-                texts[-1].append(
-                    ax.text(
-                        column + (len(token) + margin) / 2, line, token, ha="center", va="center", family="monospace",
-                        size=size, color=_readable_on(colour), parse_math=False, clip_on=True,
-                    )
+                ax.text(
+                    column + (len(token) + margin) / 2, line, token, ha="center", va="center", family="monospace",
+                    size=size, color=_readable_on(colour), parse_math=False, clip_on=True,
                 )  # fmt: skip
         ax.set(xlim=(-0.5, self.line_length + 1), ylim=(self.n_lines - 0.4, -0.6), xticks=[])
         ax.set_yticks(self.first_lines, self.labels)
         ax.tick_params(axis="y", length=0)
         ax.spines[:].set_visible(False)
-        return patches, texts
+        return patches
 
 
 def _readable_on(colour):

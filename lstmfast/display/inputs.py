@@ -30,10 +30,12 @@ def take(X, indices):
     return _safe_indexing(X, indices)
 
 
-def count(X, name="X"):
-    """How many sequences X holds."""
-    if isinstance(X, str) or not (hasattr(X, "__len__") or hasattr(X, "shape")):
-        raise TypeError(f"{name} must hold several sequences, got {type(X).__name__}; pass [{name}] for one")
+def count(X):
+    """How many sequences X holds, at least one."""
+    if isinstance(X, str) or not hasattr(X, "__len__"):
+        raise TypeError(f"X must hold several sequences, got {type(X).__name__}; pass [X] for one")
+    if not len(X):
+        raise ValueError("X is empty: there is no sequence to show")
     return len(X)
 
 
@@ -57,11 +59,20 @@ def tokens_of(estimator, X):
         X = at_last_step(estimator, X)
     vocabulary = getattr(model, "_vocabulary", None) or getattr(model, "_vocabularies", (None,))[0]
     if vocabulary is not None:
-        documents = tokenise(X, "X", vocabulary.level, lowercase=vocabulary.lowercase)
-        return [list(map(str, tokens)) for tokens in documents]
+        return _tokens(vocabulary, X, "X")
     if model.embedding_dim is not None:
         return [list(map(str, np.asarray(ids).ravel().tolist())) for ids in X]
     return None
+
+
+def target_tokens_of(translator, targets):
+    """For each target a list of its tokens as str."""
+    return _tokens(translator._vocabularies[1], targets, "targets")
+
+
+def _tokens(vocabulary, texts, name):
+    documents = tokenise(texts, name, vocabulary.level, lowercase=vocabulary.lowercase)
+    return [list(map(str, tokens)) for tokens in documents]
 
 
 def tokens_at(tokens, n, indices):

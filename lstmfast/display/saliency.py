@@ -169,7 +169,7 @@ class SaliencyDisplay:
         if self.tokens is not None:
             text = TokenText(self.tokens, self.labels if len(self.labels) > 1 else [""])
             self.axes_ = axes_for(1, ax, size=(8, 1 + 0.3 * text.n_lines))
-            self.patches_, _ = text.draw(self.axes_[0], self.attributions, colours)
+            self.patches_ = text.draw(self.axes_[0], self.attributions, colours)
         else:
             self._plot_numbers(ax, colours)
         self.ax_ = self.axes_[0]
