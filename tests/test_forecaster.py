@@ -142,6 +142,13 @@ def test_units_do_not_matter():
     assert not np.allclose(small(scale=False).fit(y / 10).predict(), raw.predict() / 10)
 
 
+def test_units_of_covariates_do_not_matter():
+    y, X = season(80, noise=1), RNG.normal(size=(83, 2))
+    for scale in (True, False):
+        pair = [small(scale=scale).fit(y, each[:80]).predict(X=each[80:]) for each in (X, X * [1024, 2] + 4096)]
+        assert np.allclose(*pair, atol=1e-3) == scale
+
+
 @pytest.mark.parametrize(
     "index",
     [

@@ -96,6 +96,19 @@ def test_inputs_pair_each_step_with_the_covariates_to_come(direct):
         assert targets[row, :, 0].tolist() == after
 
 
+@pytest.mark.parametrize("lags", [(), (1,)])
+def test_examples_are_standardised_by_all_that_training_knows(lags):
+    preparation, levels = prepared(lags=lags), RNG.normal(size=(30, 1)).cumsum(axis=0)
+    changes, training = differenced(levels, lags), np.arange(4, 20)
+    series = preparation.series(levels, np.empty((30, 0)))
+    _, scale = slow_moments(changes, 22, 4, lags)  # the last target is that before step 22
+    inputs, targets = preparation.examples(series, np.array([4, 19]), training)
+    for row, origin in enumerate((4, 19)):
+        mean = slow_moments(changes, 22 if lags else origin, 4, lags)[0]
+        np.testing.assert_allclose(inputs[row], (changes[origin - 4 : origin] - mean) / scale, atol=1e-12)
+        np.testing.assert_allclose(targets[row], (changes[origin : origin + 3] - mean) / scale, atol=1e-12)
+
+
 @pytest.mark.parametrize("lags", [(), (1,), (1, 3)])
 @pytest.mark.parametrize("direct", [True, False])
 @pytest.mark.parametrize("log", [True, False])
