@@ -506,10 +506,26 @@ def test_options_reach_the_estimator_and_info_shows_them(capsys):
         assert part in shown
 
 
-def test_info_of_a_model_trained_in_python(capsys):
-    lstmfast.LSTMRegressor(2, max_iter=1).fit(np.eye(2), [0.0, 1.0]).save("model")
+@pytest.mark.parametrize(
+    ("estimator", "data"),
+    [
+        (lstmfast.LSTMRegressor, ([[0.0, 1.0], [1.0, 0.0]], [0.0, 1.0])),
+        (lstmfast.LSTMForecaster, (np.arange(60.0),)),
+        (lstmfast.LSTMLanguageModel, (["a text"],)),
+        (lstmfast.LSTMRecommender, ([[1, 2, 3]],)),
+        (lstmfast.LSTMTransformer, ([[0.0, 1.0], [1.0, 0.0]],)),
+        (lstmfast.LSTMTranslator, (["one"], ["eins"])),
+    ],
+)
+def test_info_of_a_model_trained_in_python(capsys, estimator, data):
+    estimator(hidden_layer_sizes=3, max_iter=1).fit(*data).save("model")
     run("info", "model")
-    assert "none: it was trained in Python" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "none: it was trained in Python" in shown
+    assert f"{estimator.__name__}\n" in shown
+    assert "hidden_layer_sizes=3, max_iter=1\n" in shown
+    run("info", "model", "--json")
+    assert json.loads(capsys.readouterr().out)["table"] is None
     assert main(["info", "nothing"]) == 2
 
 

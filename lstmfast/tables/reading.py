@@ -170,7 +170,7 @@ class CsvTable(_Table):
                 elif row:
                     raise TableError(
                         f"{self.path}, line {self._reader.line_num}: {len(row)} cells, but the header has {n_columns}; "
-                        "sequences of different lengths go into the long layout, a row a step (--id)"
+                        "sequences of different lengths are written with a row a step, and --id"
                     )
                 elif n_columns == 1:  # an empty line is a row here, whose cell is empty
                     rows.append((self._reader.line_num, [""]))
