@@ -26,9 +26,10 @@ class LSTMForecaster(SupervisedEstimator):
     """Forecast series with an LSTM network, with prediction intervals.
 
     A network as `LSTMRegressor`'s reads the last `window` steps of a series and gives the next ones. It learns from all
-    windows of one series or of many; each is standardised by its own mean and standard deviation, after logarithm and
-    differences if these are asked for, and forecasts are turned back. What has a trend needs differences: a network
-    does not extrapolate.
+    windows of one series or of many, each standardised, after logarithm and differences if these are asked for.
+    Without differences each window is measured from its own mean, since the level of a series wanders (Kim et al.
+    2022). All of it is undone in the forecasts. A trend or season that is stronger than all else is best left to
+    differences.
 
     Parameters
     ----------
@@ -62,7 +63,7 @@ class LSTMForecaster(SupervisedEstimator):
     feature_names_in_ : ndarray of shape (n_features_in_,)
         Their names, where X was a data frame.
     n_calibration_windows_ : int
-        Windows that intervals are calibrated on.
+        Windows that intervals are calibrated on, of all series.
     {attributes}
 
     Notes
@@ -86,7 +87,9 @@ class LSTMForecaster(SupervisedEstimator):
     ----------
     G. E. P. Box and G. M. Jenkins, "Time Series Analysis: Forecasting and Control", revised ed. 1976. J. Lei,
     M. G'Sell, A. Rinaldo, R. J. Tibshirani and L. Wasserman, "Distribution-free predictive inference for regression",
-    JASA 113, 2018. V. Vovk, A. Gammerman and G. Shafer, "Algorithmic Learning in a Random World", 2005.
+    JASA 113, 2018. V. Vovk, A. Gammerman and G. Shafer, "Algorithmic Learning in a Random World", 2005. T. Kim, J. Kim,
+    Y. Tae, C. Park, J.-H. Choi and J. Choo, "Reversible instance normalization for accurate time-series forecasting
+    against distribution shift", ICLR 2022.
 
     See Also
     --------
