@@ -65,10 +65,9 @@ class LSTMForecaster(ExplainingForecasts, SupervisedEstimator):
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Their names, where X was a data frame.
     n_calibration_windows_ : int
-        Windows that intervals are calibrated on.
+        Windows that intervals are calibrated on, of all series.
     training_tail_ : array, Series or DataFrame, or list of such
         The end of y, which forecasts go on from: the last ``window + sum(differences)`` steps of each series.
-        Windows that intervals are calibrated on, of all series.
     {attributes}
 
     Notes
