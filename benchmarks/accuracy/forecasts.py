@@ -54,8 +54,9 @@ def load(name):
 
 
 def fit(values, settings, seed, n_threads):
-    """Fitted forecaster, of all windows."""
-    return LSTMForecaster(**settings, calibration_fraction=0, random_state=seed, n_jobs=n_threads).fit(values)
+    """Fitted forecaster, of all windows and as many epochs as the network in PyTorch."""
+    whole = {"calibration_fraction": 0, "n_iter_no_change": settings["max_iter"]}
+    return LSTMForecaster(**settings, **whole, random_state=seed, n_jobs=n_threads).fit(values)
 
 
 def predict(model, pasts):

@@ -372,11 +372,6 @@ class LSTMForecaster(ExplainingForecasts, SupervisedEstimator):
             scores.append(r2_score(*(preparation.values(each).reshape(-1, self.n_variables_) for each in pair)))
         return float(np.mean(scores))
 
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.input_tags.one_d_array = True
-        return tags
-
     # ---- files ----
 
     _array_fields = (*Past.arrays, "residual_ranks", "residual_quantiles", "residual_dependence")
