@@ -13,7 +13,7 @@ that came before; the baseline is the same month a year earlier. For a csv of yo
 
 The numbers come with aeon::
 
-    pip install "lstmfast[examples]" pandas
+    pip install "lstmfast[examples]"
     python examples/forecast_airline.py
 
 Settings were chosen on forecasts of the years to 1957. Nine years are few: 13 forecasts calibrate the intervals.

@@ -24,7 +24,7 @@ class Past:
         Means and standard deviations of the covariates.
     """
 
-    # Parts of `fields` that a file holds beside the weights: `saving` reads these names.
+    # Parts of `fields` that a file holds beside the weights.
     arrays = ("tail_levels", "tail_covariates", "tail_before", "covariate_moments")
 
     def __init__(self, preparation, forms, is_list, tails, covariate_moments):
@@ -119,6 +119,8 @@ class Past:
         preparation = Preparation(**fields["preparation"])
         preparation.check()
         forms = [SeriesForm(**form) for form in fields["forms"]]
+        for form in forms:
+            form.check()
         levels, covariates, before = (fields[f"tail_{name}"] for name in ("levels", "covariates", "before"))
         n, n_steps, moments = len(forms), preparation.needed, fields["covariate_moments"]
         expected = (n, n_steps, n_variables), (n, n_steps, n_features), (n, 4, n_variables), (2, n_features)

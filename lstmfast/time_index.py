@@ -54,6 +54,11 @@ class SeriesForm:
             columns=series.name if one_dimensional else tuple(series.columns),
         )  # fmt: skip
 
+    def check(self):
+        """ValueError if a file has something else."""
+        if type(self.one_dimensional) is not bool or self.index not in (None, "datetime", "period", "range", "number"):
+            raise ValueError(f"a series cannot have the form {self}")
+
     def next_index(self, n, back=False):
         """The n entries of the index after the last one; back: those that end with it. None: there is no index."""
         if self.index is None:
@@ -175,7 +180,7 @@ def _describe(index, place):
             f"the index of {place} has dtype {index.dtype}, which cannot be continued: convert dates by "
             "pandas.to_datetime, or call reset_index(drop=True)"
         )
-    steps = np.diff(index.to_numpy())
+    steps = np.diff(index.to_numpy()) if len(index) > 1 else np.ones(1, np.int64)
     if not np.allclose(steps, steps[0]):
         raise ValueError(f"the index of {place} is not evenly spaced: reindex it, or call reset_index(drop=True)")
     return {"index": "number", "last": index[-1].item(), "step": steps[0].item()}

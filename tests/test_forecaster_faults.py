@@ -82,6 +82,8 @@ def test_the_shortest_series_has_one_window():
     assert forecaster.predict(GOOD[:15]).shape == (3,)
     with pytest.raises(ValueError, match=r"y has 14 steps, but window=12 and differences=\(1, 2\) need at least 15"):
         forecaster.predict(GOOD[:14])
+    one_step = LSTMForecaster(window=1, max_iter=1).fit(pd.Series([1.0, 2.0]))
+    assert one_step.predict(pd.Series([3.0], [7])).index.tolist() == [8]
     assert np.isfinite(LSTMForecaster(window=1, max_iter=1).fit([1.0, 2.0]).predict()).all()
 
 
@@ -193,6 +195,7 @@ def test_files_hold_only_the_ends_of_series(tmp_path):
         lambda fitted, arrays: fitted.update(n_variables_=2),
         lambda fitted, arrays: fitted.update(n_features_in_=1),
         lambda fitted, arrays: fitted.update(forms=[]),
+        lambda fitted, arrays: fitted["forms"][0]["value"].__setitem__(1, ["index", "stars"]),
         lambda fitted, arrays: fitted.update(feature_names_in_=["a"]),
         lambda fitted, arrays: fitted["preparation"]["value"].__setitem__(0, ["window", 11]),
         lambda fitted, arrays: fitted["preparation"]["value"].__setitem__(1, ["horizon", 0]),

@@ -18,7 +18,7 @@ SETTINGS = {
 }  # fmt: skip
 # Share of a series to learn from, its season, settings.
 TASKS = {
-    "sunspots": (0.8, 11, {"horizon": 6, "window": 11, "strategy": "recursive", "max_iter": 60}),
+    "sunspots": (0.8, 11, {"horizon": 6, "window": 11, "strategy": "recursive", "max_iter": 150, "alpha": 3e-2}),
     "co2": (0.8, 12, {"horizon": 12, "window": 24, "differences": 1, "alpha": 1e-4, "max_iter": 150}),
     "airline": (0.75, 12, {"horizon": 12, "window": 12, "log": True, "differences": 12, "max_iter": 50,
                            "hidden_layer_sizes": (16,)}),

@@ -27,89 +27,96 @@ from .supervised import SupervisedEstimator, pools_by_attention
 class LSTMForecaster(ExplainingForecasts, SupervisedEstimator):
     """Forecast series with an LSTM network, with prediction intervals.
 
-    A network as `LSTMRegressor`'s reads the last `window` steps of a series and gives the next ones. It learns from all
-    windows of one series or of many; each is standardised by its own mean and standard deviation, after logarithm and
-    differences if these are asked for, and forecasts are turned back. What has a trend needs differences: a network
-    does not extrapolate.
+        A network as `LSTMRegressor`'s reads the last `window` steps of a series and gives the next ones. It learns from all
+        windows of one series or of many, each standardised, after logarithm and differences if these are asked for.
+        Without differences each window is measured from its own mean, since the level of a series wanders (Kim et al.
+        2022). All of it is undone in the forecasts. A trend or season that is stronger than all else is best left to
+        differences.
 
-    Parameters
-    ----------
-    horizon : int, default=1
-        Steps to forecast.
-    window : int, default=24
-        Steps that the network sees: at least a period of what is seasonal.
-    strategy : {"direct", "recursive"}, default="direct"
-        "direct": the network gives all steps of the horizon at once. "recursive": it gives the next step, which is fed
-        back for the one after it; a forecast may then be of any length.
-    differences : int or tuple of int, default=()
-        Lags: 1 makes the network forecast changes from step to step, 12 those from year to year of monthly data,
-        (1, 12) does both. Undone in the forecasts.
-    log : bool, default=False
-        Forecast the logarithm, where variation grows with the level; values must be positive.
-    scale : bool, default=True
-        Standardise each series, after the differences; and each covariate, over all series.
-    calibration_fraction : float in [0, 1), default=0.2
-        Share of each series' windows, at its end, that are kept out of training, to calibrate `predict_interval`. 0:
-        train on all of them, and have no intervals.
-    loss, quantile : as of `LSTMRegressor`, default="squared_error", 0.5
-        Of the standardised values.
-    {parameters}
+        Parameters
+        ----------
+        horizon : int, default=1
+            Steps to forecast.
+        window : int, default=24
+            Steps that the network sees: at least a period of what is seasonal.
+        strategy : {"direct", "recursive"}, default="direct"
+            "direct": the network gives all steps of the horizon at once. "recursive": it gives the next step, which is fed
+            back for the one after it; a forecast may then be of any length.
+        differences : int or tuple of int, default=()
+            Lags: 1 makes the network forecast changes from step to step, 12 those from year to year of monthly data,
+            (1, 12) does both. Undone in the forecasts.
+        log : bool, default=False
+            Forecast the logarithm, where variation grows with the level; values must be positive.
+        scale : bool, default=True
+            Standardise each series, after the differences; and each covariate, over all series.
+        calibration_fraction : float in [0, 1), default=0.2
+            Share of each series' windows, at its end, that are kept out of training, to calibrate `predict_interval`. 0:
+            train on all of them, and have no intervals.
+        loss, quantile : as of `LSTMRegressor`, default="squared_error", 0.5
+            Of the standardised values.
+        {parameters}
 
-    Attributes
-    ----------
-    n_variables_ : int
-        Variables of a series, d.
-    n_features_in_ : int
-        Covariates, the columns of X; 0 without X.
-    feature_names_in_ : ndarray of shape (`n_features_in_`,)
-        Their names, where X was a data frame.
-    n_calibration_windows_ : int
-        Windows that intervals are calibrated on.
-    training_tail_ : array, Series or DataFrame, or list of such
-        The end of y, which forecasts go on from: the last ``window + sum(differences)`` steps of each series.
-    {attributes}
+        Attributes
+        ----------
+        n_variables_ : int
+            Variables of a series, d.
+        n_features_in_ : int
+            Covariates, the columns of X; 0 without X.
+        feature_names_in_ : ndarray of shape (`n_features_in_`,)
+            Their names, where X was a data frame.
+        n_calibration_windows_ : int
+    <<<<<<< HEAD
+            Windows that intervals are calibrated on.
+        training_tail_ : array, Series or DataFrame, or list of such
+            The end of y, which forecasts go on from: the last ``window + sum(differences)`` steps of each series.
+    =======
+            Windows that intervals are calibrated on, of all series.
+    >>>>>>> refs/heads/forecast
+        {attributes}
 
-    Notes
-    -----
-    The intervals are split-conformal (Vovk, Gammerman & Shafer 2005; Lei et al. 2018): the half-width for a step of the
-    horizon is a quantile of how far forecasts of that step were off on the calibration windows. Errors are measured in
-    units of how much the series varied before the forecast, so that series of any scale share them. Each calibration
-    window is forecast as `predict` would have done at the time; nothing of it was a training target, and
-    `early_stopping` holds out windows before it.
+        Notes
+        -----
+        The intervals are split-conformal (Vovk, Gammerman & Shafer 2005; Lei et al. 2018): the half-width for a step of the
+        horizon is a quantile of how far forecasts of that step were off on the calibration windows. Errors are measured in
+        units of how much the series varied before the forecast, so that series of any scale share them. Each calibration
+        window is forecast as `predict` would have done at the time; nothing of it was a training target, and
+        `early_stopping` holds out windows before it.
 
-    Their coverage is guaranteed if the errors to come are exchangeable with those of the calibration windows. Errors of
-    a series are not quite that. Neighbouring windows overlap; for this the quantiles are raised (see
-    `lstmfast.conformal`). And what a series does may change; then nothing helps. So coverage is about right on average
-    over many series and origins, for each step by itself; it is not guaranteed for one series, nor for all steps of a
-    horizon together.
+        Their coverage is guaranteed if the errors to come are exchangeable with those of the calibration windows. Errors of
+        a series are not quite that. Neighbouring windows overlap; for this the quantiles are raised (see
+        `lstmfast.conformal`). And what a series does may change; then nothing helps. So coverage is about right on average
+        over many series and origins, for each step by itself; it is not guaranteed for one series, nor for all steps of a
+        horizon together.
 
-    At each step of a window the network reads the values of the series, and the covariates of the steps that are to be
-    forecast from there. Windows are copied: they take about `window` times the memory of the series.
+        At each step of a window the network reads the values of the series, and the covariates of the steps that are to be
+        forecast from there. Windows are copied: they take about `window` times the memory of the series.
 
-    References
-    ----------
-    G. E. P. Box and G. M. Jenkins, "Time Series Analysis: Forecasting and Control", revised ed. 1976. J. Lei,
-    M. G'Sell, A. Rinaldo, R. J. Tibshirani and L. Wasserman, "Distribution-free predictive inference for regression",
-    JASA 113, 2018. V. Vovk, A. Gammerman and G. Shafer, "Algorithmic Learning in a Random World", 2005.
+        References
+        ----------
+        G. E. P. Box and G. M. Jenkins, "Time Series Analysis: Forecasting and Control", revised ed. 1976. J. Lei,
+        M. G'Sell, A. Rinaldo, R. J. Tibshirani and L. Wasserman, "Distribution-free predictive inference for regression",
+        JASA 113, 2018. V. Vovk, A. Gammerman and G. Shafer, "Algorithmic Learning in a Random World", 2005. T. Kim, J. Kim,
+        Y. Tae, C. Park, J.-H. Choi and J. Choo, "Reversible instance normalization for accurate time-series forecasting
+        against distribution shift", ICLR 2022.
 
-    See Also
-    --------
-    LSTMRegressor : The same network for targets of any kind; `make_windows` cuts series for it.
+        See Also
+        --------
+        LSTMRegressor : The same network for targets of any kind; `make_windows` cuts series for it.
 
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from lstmfast import LSTMForecaster
-    >>> rng = np.random.default_rng(0)
-    >>> y = 20 + 5 * np.sin(np.arange(300) * np.pi / 6) + rng.normal(scale=0.1, size=300)
-    >>> forecaster = LSTMForecaster(
-    ...     horizon=6, window=12, hidden_layer_sizes=16, learning_rate_init=0.01, max_iter=50, random_state=0
-    ... ).fit(y)
-    >>> bool(np.abs(forecaster.predict() - (20 + 5 * np.sin(np.arange(300, 306) * np.pi / 6))).max() < 0.5)
-    True
-    >>> lower, upper = forecaster.predict_interval(coverage=0.8)
-    >>> lower.shape, bool((lower < upper).all())
-    ((6,), True)
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from lstmfast import LSTMForecaster
+        >>> rng = np.random.default_rng(0)
+        >>> y = 20 + 5 * np.sin(np.arange(300) * np.pi / 6) + rng.normal(scale=0.1, size=300)
+        >>> forecaster = LSTMForecaster(
+        ...     horizon=6, window=12, hidden_layer_sizes=16, learning_rate_init=0.01, max_iter=50, random_state=0
+        ... ).fit(y)
+        >>> bool(np.abs(forecaster.predict() - (20 + 5 * np.sin(np.arange(300, 306) * np.pi / 6))).max() < 0.5)
+        True
+        >>> lower, upper = forecaster.predict_interval(coverage=0.8)
+        >>> lower.shape, bool((lower < upper).all())
+        ((6,), True)
     """
 
     _parameter_constraints = LSTMRegressor._parameter_constraints | {
