@@ -10,7 +10,7 @@ import time
 import numpy as np
 
 from lstmfast import LSTMClassifier
-from lstmfast.__main__ import digits
+from lstmfast.commands.demo import digits
 
 from . import japanese_vowels
 
