@@ -1,5 +1,6 @@
 """The adapter to sktime: sktime's own checks, and the same numbers as ours under its index."""
 
+import doctest
 import warnings
 
 import numpy as np
@@ -24,6 +25,10 @@ def small(**parameters):
 
 def test_checks_of_sktime():
     check_estimator(adapter.LSTMForecaster, raise_exceptions=True, verbose=False)
+
+
+def test_example():  # pytest does not collect it: sktime may be absent
+    assert doctest.testmod(adapter).failed == 0
 
 
 @pytest.mark.parametrize("strategy", ["direct", "recursive"])

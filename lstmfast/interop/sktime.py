@@ -34,11 +34,11 @@ class LSTMForecaster(BaseForecaster):
     Examples
     --------
     >>> import lstmfast
-    >>> from lstmfast.interop.sktime import LSTMForecaster  # doctest: +SKIP
-    >>> from sktime.datasets import load_airline  # doctest: +SKIP
+    >>> from lstmfast.interop.sktime import LSTMForecaster
+    >>> from sktime.datasets import load_airline
     >>> settings = lstmfast.LSTMForecaster(log=True, differences=12, max_iter=50, random_state=0)
-    >>> forecaster = LSTMForecaster(settings).fit(load_airline(), fh=[1, 2, 3])  # doctest: +SKIP
-    >>> forecaster.predict_interval(coverage=0.8).shape  # doctest: +SKIP
+    >>> forecaster = LSTMForecaster(settings).fit(load_airline(), fh=[1, 2, 3])
+    >>> forecaster.predict_interval(coverage=0.8).shape
     (3, 2)
     """
 
