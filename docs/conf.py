@@ -43,7 +43,7 @@ numpydoc_show_class_members = False  # the template lists them
 _FROM_SCIKIT_LEARN = re.compile(r"set_\w+_request|get_metadata_routing|set_output|[gs]et_params")
 
 # ---- gallery: the quick examples run, the others are shown ----
-_QUICK = ["explanations", "forecast_airline", "japanese_vowels", "names_gender", "sunspots"]
+_QUICK = ["explanations", "forecast_co2", "japanese_vowels", "names_gender", "sunspots"]
 sphinx_gallery_conf = {
     "examples_dirs": "../examples",
     "gallery_dirs": "examples",

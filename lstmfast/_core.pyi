@@ -155,7 +155,17 @@ def pool_max_backward(batch: Batch, dout: _Real, at: NDArray[np.int64], dy: _Rea
 def pool_attention(batch: Batch, y: _Real, scores: _Real, out: _Real) -> None: ...
 def pool_attention_steps(batch: Batch, y: _Real, scores: _Real) -> None: ...
 def pool_attention_backward(
-    batch: Batch, y: _Real, weights: _Real, out: _Real, dout: _Real, dy: _Real, dscores: _Real
+    batch: Batch,
+    y: _Real,
+    u: _Real,
+    context: _Real,
+    weights: _Real,
+    out: _Real,
+    dout: _Real,
+    dy: _Real,
+    dscores: _Real,
+    du: _Real,
+    n_threads: int = 1,
 ) -> None: ...
 def sum_groups(order: NDArray[np.int64], starts: NDArray[np.int64], values: _Real, sums: _Real) -> None: ...
 def crf_scaled(
@@ -270,7 +280,7 @@ class Stream:
     @state.setter
     def state(self, state: dict[str, Any]) -> None: ...
 
-def evaluate(function: str, x: _Real, y: _Real, float64: bool) -> None: ...
+def evaluate(function: str, x: _Real, y: _Real, float64: bool, n_threads: int = 1) -> None: ...
 
 class Pairs:
     n_pairs: int

@@ -314,7 +314,7 @@ class Network(FlatParameters):
                 state=state and state.take(group), training=True, all_steps=self._pooling.needs_steps,
                 workspace=workspace, n_threads=n_threads,
             )  # fmt: skip
-            z, tape = self._pooling.forward(record, n_threads)
+            z, tape = self._pooling.forward(record, n_threads, workspace)
             part, dz = self._head_loss(
                 record.batch, z, loss, targets[group], weights[group], group_masks.dense, workspace, n_threads
             )
@@ -343,7 +343,7 @@ class Network(FlatParameters):
                 batch, sequences.steps, x_first=x_first, masks=self.no_masks(), training=True,
                 all_steps=self._pooling.needs_steps, workspace=workspace, n_threads=n_threads,
             )  # fmt: skip
-            z, tape = self._pooling.forward(record, n_threads)
+            z, tape = self._pooling.forward(record, n_threads, workspace)
             _, seen = self.head.forward(z, n_threads=n_threads)
             steps = step_rows(x_first, batch.lengths)
             dz = self.head.backward(seen, doutputs[steps if self.pooling == NO_POOLING else rows], n_threads=n_threads)

@@ -18,7 +18,7 @@ class NoPooling:
     needs_steps = True  # or only the last one
     layer = None  # with parameters
 
-    def forward(self, record, n_threads=1):
+    def forward(self, record, n_threads=1, workspace=None):
         return record.y, None
 
     def backward(self, record, dz, tape, workspace, n_threads=1):
@@ -37,7 +37,7 @@ class LastPooling(NoPooling):
 
     needs_steps = False
 
-    def forward(self, record, n_threads=1):
+    def forward(self, record, n_threads=1, workspace=None):
         return np.ascontiguousarray(record.state.h[-1].transpose(1, 0, 2)).reshape(record.batch.n_rows, -1), None
 
     def backward(self, record, dz, tape, workspace, n_threads=1):
@@ -49,7 +49,7 @@ class LastPooling(NoPooling):
 class MeanPooling(NoPooling):
     """The mean over steps."""
 
-    def forward(self, record, n_threads=1):
+    def forward(self, record, n_threads=1, workspace=None):
         z = np.empty((record.batch.n_rows, record.y.shape[1]), record.y.dtype)
         _core.pool_mean(record.batch, record.y, z)
         return z, None
@@ -66,7 +66,7 @@ class MeanPooling(NoPooling):
 class MaxPooling(NoPooling):
     """The maximum over steps, of each unit its own."""
 
-    def forward(self, record, n_threads=1):
+    def forward(self, record, n_threads=1, workspace=None):
         z = np.empty((record.batch.n_rows, record.y.shape[1]), record.y.dtype)
         at = np.empty(z.shape, np.int64)
         _core.pool_max(record.batch, record.y, z, at)
@@ -92,11 +92,11 @@ class AttendedPooling(NoPooling):
         """Number of parameters, without building it."""
         return input_size * (input_size + 2)
 
-    def forward(self, record, n_threads=1):
-        return self.layer.forward(record.batch, record.y, n_threads)
+    def forward(self, record, n_threads=1, workspace=None):
+        return self.layer.forward(record.batch, record.y, n_threads, workspace)
 
     def backward(self, record, dz, tape, workspace, n_threads=1):
-        return {"dy": self.layer.backward(record.batch, tape, dz, n_threads)}
+        return {"dy": self.layer.backward(record.batch, tape, dz, n_threads, workspace)}
 
     def steps(self, batch, y, n_threads=1):
         self.layer.steps(batch, y, n_threads)

@@ -444,12 +444,17 @@ def dense_weight_gradient(x, dy, Py_ssize_t n_inputs, Py_ssize_t n_outputs, bint
                                     table.dense_weight_gradient_task(&call, i + 1, threads))
 
 
-def evaluate(str function, x, y, bint float64):
+def evaluate(str function, x, y, bint float64, Py_ssize_t n_threads=1):
     """y = an activation of x, by the vector code of the kernels, in place if one likes."""
     cdef const kernel_table *table = _tables[float64]
-    cdef void *source = _flat(x, "x", float64, len(x), False)
-    cdef void *target = _flat(y, "y", float64, len(x), True)
-    table.evaluate(_chosen(_ACTIVATIONS | _RECURRENT_ACTIVATIONS, function, "function"), source, target, len(x))
+    cdef Py_ssize_t i, begin, n = len(x), size = 8 if float64 else 4
+    cdef const char *source = <const char *>_flat(x, "x", float64, n, False)
+    cdef char *target = <char *>_flat(y, "y", float64, n, True)
+    cdef int code = _chosen(_ACTIVATIONS | _RECURRENT_ACTIVATIONS, function, "function")
+    cdef int threads = _thread_count(<double>n * EXPONENTIAL_WORK, n_threads)
+    for i in prange(threads, nogil=True, schedule="static", chunksize=1, num_threads=threads):
+        begin = _share(n, i, threads)
+        table.evaluate(code, source + begin * size, target + begin * size, _share(n, i + 1, threads) - begin)
 
 
 include "cell.pxi"

@@ -1,5 +1,8 @@
 # ---- pooling: steps of each sequence -> one vector. y (S, D) one sequence after the other; out (N, D) ----------------
 
+cdef enum:
+    ELEMENT_WORK = 8  # of an element of attention, some operations in memory, as _thread_count reckons
+
 def pool_mean(Batch batch not None, const cython.floating[:, ::1] y, cython.floating[:, ::1] out):
     """out[r] = mean of y over the steps of sequence r."""
     cdef Py_ssize_t r, s, j
@@ -117,28 +120,58 @@ def pool_attention_steps(Batch batch not None, cython.floating[:, ::1] y, const 
                 _divide(&total[0], running[1], &y[s, 0], y.shape[1])
 
 
-def pool_attention_backward(Batch batch not None, const cython.floating[:, ::1] y, const cython.floating[::1] weights,
+def pool_attention_backward(Batch batch not None, const cython.floating[:, ::1] y, const cython.floating[:, ::1] u,
+                            const cython.floating[::1] context, const cython.floating[::1] weights,
                             const cython.floating[:, ::1] out, const cython.floating[:, ::1] dout,
-                            cython.floating[:, ::1] dy, cython.floating[::1] dscores):
-    """dy[s] = weight[s] dout[r] and dscore[s] = weight[s] dout[r] . (y[s] - out[r]) for each step s of sequence r."""
-    cdef Py_ssize_t r, s, j
-    cdef cython.floating change[8]  # sums side by side: one alone would wait for each addition
+                            cython.floating[:, ::1] dy, cython.floating[::1] dscores, cython.floating[:, ::1] du,
+                            Py_ssize_t n_threads=1):
+    """For each step s of sequence r: dy[s] = weight[s] dout[r], dscore[s] = weight[s] dout[r] . (y[s] - out[r]), and of
+    its score, tanh(z) . context with u = tanh(z), du[s] = dscore[s] context (1 - u^2), the gradient of z."""
+    cdef Py_ssize_t r
+    cdef int threads
     _check_pooling(batch, y.shape, dout.shape)
     _check_pooling(batch, dy.shape, out.shape)
     _check_scores(batch, weights.shape[0])
     _check_scores(batch, dscores.shape[0])
     if dy.shape[1] != y.shape[1]:
         raise ValueError(f"dy must have {y.shape[1]} columns, got {dy.shape[1]}")
-    with nogil:
-        for r in range(batch.n_rows):
-            for s in range(batch._first[r], batch._first[r] + batch._lengths[r]):
-                for j in range(8):
-                    change[j] = 0
-                for j in range(y.shape[1]):
-                    dy[s, j] = weights[s] * dout[r, j]
-                    change[j & 7] += dout[r, j] * (y[s, j] - out[r, j])
-                dscores[s] = weights[s] * (((change[0] + change[1]) + (change[2] + change[3]))
-                                           + ((change[4] + change[5]) + (change[6] + change[7])))
+    if not u.shape[0] == du.shape[0] == batch.n_steps or not u.shape[1] == du.shape[1] == context.shape[0]:
+        raise ValueError(f"u and du must have shape ({batch.n_steps}, {context.shape[0]})")
+    threads = _thread_count(<double>batch.n_steps * (y.shape[1] + u.shape[1]) * ELEMENT_WORK, n_threads)
+    for r in prange(batch.n_rows, nogil=True, schedule="static", num_threads=threads):
+        _attend_backward(batch._first[r], batch._first[r] + batch._lengths[r], y, u, context, weights, &out[r, 0],
+                         &dout[r, 0], dy, dscores, du)
+
+
+cdef void _attend_backward(Py_ssize_t begin, Py_ssize_t end, const cython.floating[:, ::1] y,
+                           const cython.floating[:, ::1] u, const cython.floating[::1] context,
+                           const cython.floating[::1] weights, const cython.floating *out,
+                           const cython.floating *dout, cython.floating[:, ::1] dy, cython.floating[::1] dscores,
+                           cython.floating[:, ::1] du) noexcept nogil:
+    """The steps from begin to end are those of one sequence."""
+    cdef Py_ssize_t s, j
+    cdef cython.floating weight, mean = _dot(dout, out, y.shape[1])
+    for s in range(begin, end):
+        weight = weights[s]
+        for j in range(y.shape[1]):
+            dy[s, j] = weight * dout[j]
+        dscores[s] = weight * (_dot(dout, &y[s, 0], y.shape[1]) - mean)
+        for j in range(u.shape[1]):
+            du[s, j] = dscores[s] * context[j] * (1 - u[s, j] * u[s, j])
+
+
+cdef inline cython.floating _dot(const cython.floating *a, const cython.floating *b, Py_ssize_t n) noexcept nogil:
+    """Eight sums side by side: one alone would wait for each addition."""
+    cdef cython.floating total[8]
+    cdef Py_ssize_t j, k, whole = n - n % 8
+    for k in range(8):
+        total[k] = 0
+    for j in range(0, whole, 8):
+        for k in range(8):
+            total[k] += a[j + k] * b[j + k]
+    for j in range(whole, n):
+        total[0] += a[j] * b[j]
+    return ((total[0] + total[1]) + (total[2] + total[3])) + ((total[4] + total[5]) + (total[6] + total[7]))
 
 
 cdef inline void _attend(const cython.floating *y, cython.floating score, cython.floating *running,

@@ -93,8 +93,10 @@ def main():
     """Print the coverage of each kind of series and of all."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=20, metavar="N", help="series of each kind (default: 20)")
-    n_seeds = parser.parse_args().seeds
-    jobs = [(case, seed) for case in (*SYNTHETIC, *REAL) for seed in range(n_seeds)]
+    parser.add_argument("--first", type=int, default=0, metavar="SEED", help="the first of the seeds (default: 0)")
+    arguments = parser.parse_args()
+    seeds = range(arguments.first, arguments.first + arguments.seeds)
+    jobs = [(case, seed) for case in (*SYNTHETIC, *REAL) for seed in seeds]
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as processes:
         found = list(processes.map(hits_of, *zip(*jobs, strict=True), chunksize=4))
     of_kind = []

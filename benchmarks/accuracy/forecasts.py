@@ -1,8 +1,11 @@
 """Series forecast by `LSTMForecaster`, by the same network in PyTorch, and by what came a season before.
 
 Each forecast reaches `horizon` steps from an origin in the last fifth of a series (of the airline's, the last quarter)
-and sees all that is before it; nothing is learned after the first part. Settings were chosen on the end of that part;
-of the sunspots, with so many epochs that it no longer matters how the weights begin.
+and sees all that is before it; nothing is learned after the first part. Settings were chosen on the end of that part,
+but for the epochs on the sunspots, which were raised after a first comparison. With 60 of them the error was 0.857 here
+and 0.796 in PyTorch, with 150 it was 0.798 and 0.785 (10 seeds, standard errors 0.002), and from 400 on it is the same.
+PyTorch's has two bias vectors, which learn twice as fast as one, and no 1 in that of the forget gate: with one vector,
+and a 1 there, it had 0.851 after 60 epochs (6 seeds).
 """
 
 import functools

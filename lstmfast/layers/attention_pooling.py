@@ -71,35 +71,46 @@ class AttentionPooling(Trainable):
     def __repr__(self):
         return f"AttentionPooling({self.input_size}, {self.units}, dtype={self.dtype.name!r})"
 
-    def forward(self, batch, y, n_threads=1):
-        """z (n, input_size) of the steps y (n_steps, input_size) of a `_core.Batch`, and what `backward` needs."""
-        tape = AttentionPoolingTape(y, *self._scores(y, n_threads))
+    def forward(self, batch, y, n_threads=1, workspace=None):
+        """z (n, input_size) of the steps y (n_steps, input_size) of a `_core.Batch`, and what `backward` needs, which
+        belongs to the workspace if there is one."""
+        tape = AttentionPoolingTape(y, *self._scores(y, n_threads, workspace))
         tape.z = np.empty((batch.n_rows, self.input_size), self.dtype)
         _core.pool_attention(batch, y, tape.weights, tape.z)
         return tape.z, tape
 
     def steps(self, batch, y, n_threads=1):
         """Replaces each step of y by z of the steps up to it: the last has the bits of `forward`."""
-        _core.pool_attention_steps(batch, y, self._scores(y, n_threads)[1])
+        _core.pool_attention_steps(batch, y, self._scores(y, n_threads, None)[1])
 
-    def backward(self, batch, tape, dz, n_threads=1):
+    def backward(self, batch, tape, dz, n_threads=1, workspace=None):
         """Gradient of y from dz (n, input_size); those of the parameters are added."""
-        dy, dscores = np.empty_like(tape.y), np.empty_like(tape.weights)
-        _core.pool_attention_backward(batch, tape.y, tape.weights, tape.z, dz, dy, dscores)
-        du = product_backward(self, tape.u, dscores[:, None], "context", n_threads=n_threads)
-        du *= 1 - tape.u * tape.u  # tanh' = 1 - tanh^2
-        dy += product_backward(self, tape.y, du, "kernel", "bias", n_threads=n_threads)
+        dy, dy_scores = (self._take(workspace, name, tape.y.shape) for name in ("dy", "dy_scores"))
+        du, dscores = self._take(workspace, "du", tape.u.shape), np.empty_like(tape.weights)
+        context = self.arrays["context"]
+        _core.pool_attention_backward(
+            batch, tape.y, tape.u, context.ravel(), tape.weights, tape.z, dz, dy, dscores, du, n_threads
+        )
+        float64, nothing = self.dtype == np.float64, np.zeros(1, self.dtype)
+        _core.dense_weight_gradient(
+            tape.u, dscores[:, None], self.units, 1, float64, self.grads["context"], nothing, n_threads
+        )
+        dy += product_backward(self, tape.y, du, "kernel", "bias", n_threads, out=dy_scores)
         return dy
 
     def packed_forward(self):
         """What a `_core.Stream` takes."""
         return packed_matrix(self, "kernel", "bias"), packed_matrix(self, "context"), self.units
 
-    def _scores(self, y, n_threads):
+    def _scores(self, y, n_threads, workspace):
         """(tanh(y kernel + bias), score of each step)"""
-        u = product(self, y, "kernel", "bias", n_threads)
-        _core.evaluate("tanh", u.ravel(), u.ravel(), self.dtype == np.float64)
+        u = self._take(workspace, "u", (len(y), self.units))
+        product(self, y, "kernel", "bias", n_threads, out=u)
+        _core.evaluate("tanh", u.ravel(), u.ravel(), self.dtype == np.float64, n_threads)
         return u, product(self, u, "context", n_threads=n_threads).ravel()
+
+    def _take(self, workspace, name, shape):
+        return workspace.take(("attention pooling", name), shape, self.dtype) if workspace else np.empty(shape, self.dtype)
 
 
 class AttentionPoolingTape:
