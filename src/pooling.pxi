@@ -3,6 +3,7 @@
 cdef enum:
     ELEMENT_WORK = 8  # of an element of attention, some operations in memory, as _thread_count reckons
 
+
 def pool_mean(Batch batch not None, const cython.floating[:, ::1] y, cython.floating[:, ::1] out):
     """out[r] = mean of y over the steps of sequence r."""
     cdef Py_ssize_t r, s, j
@@ -87,8 +88,7 @@ def pool_steps(Batch batch not None, cython.floating[:, ::1] y, bint maximum):
 
 def pool_attention(Batch batch not None, const cython.floating[:, ::1] y, cython.floating[::1] scores,
                    cython.floating[:, ::1] out):
-    """out[r] = mean of y over the steps of sequence r, weighted by e^score; the scores become these weights / their sum.
-    """
+    """out[r] = mean of y over the steps of sequence r, weighted by e^score; the scores become its weights, of sum 1."""
     cdef Py_ssize_t r, s
     cdef cython.floating running[2]
     _check_pooling(batch, y.shape, out.shape)
