@@ -110,7 +110,9 @@ class AttentionPooling(Trainable):
         return u, product(self, u, "context", n_threads=n_threads).ravel()
 
     def _take(self, workspace, name, shape):
-        return workspace.take(("attention pooling", name), shape, self.dtype) if workspace else np.empty(shape, self.dtype)
+        if workspace is None:
+            return np.empty(shape, self.dtype)
+        return workspace.take(("attention pooling", name), shape, self.dtype)
 
 
 class AttentionPoolingTape:
