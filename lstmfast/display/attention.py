@@ -143,7 +143,7 @@ class AttentionDisplay:
     def _plot_maps(self, ax, kwargs):
         rows, columns = np.max([w.shape for w in self.weights], axis=0)
         size = np.clip(1.8 + 0.3 * columns, 3.5, 8), np.clip(1.5 + 0.3 * rows, 3, 8)
-        self.axes_ = axes_for(len(self.weights), ax, size=size, n_columns=2)
+        self.axes_ = axes_for(len(self.weights), ax, size=size, n_columns=2, layout="compressed")
         style = {"cmap": SEQUENTIAL, "vmin": 0, "vmax": 1} | kwargs
         for i, (axes, weights) in enumerate(zip(self.axes_, self.weights, strict=True)):
             axes.set(xlabel="Source", ylabel="Target")

@@ -20,7 +20,7 @@ def pyplot():
     return plt
 
 
-def axes_for(n, ax, *, size, n_columns=1):
+def axes_for(n, ax, *, size, n_columns=1, layout="constrained"):
     """1-D array of n axes: those given, or of a new figure in which each has about `size` (width, height) inches."""
     plt = pyplot()
     if ax is not None:
@@ -31,7 +31,7 @@ def axes_for(n, ax, *, size, n_columns=1):
     n_columns = min(n, n_columns)
     n_rows = -(-n // n_columns)
     _, axes = plt.subplots(
-        n_rows, n_columns, squeeze=False, layout="constrained", figsize=(size[0] * n_columns, size[1] * n_rows)
+        n_rows, n_columns, squeeze=False, layout=layout, figsize=(size[0] * n_columns, size[1] * n_rows)
     )
     for unused in axes.flat[n:]:
         unused.remove()
