@@ -1,6 +1,7 @@
 """Recurrent layers one above the other, below them convolutions, and an embedding where steps are tokens."""
 
 import math
+import operator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -131,7 +132,7 @@ class Stack:
         if n_tokens is not None:
             self.embedding = Embedding(n_tokens, n_features, dtype=dtype, random_state=BLANK)
         kinds = [1 if n_tokens is not None else 0, len(conv_layers), len(hidden_layer_sizes)]
-        if not 0 <= n_frozen_layers <= sum(kinds):
+        if not 0 <= operator.index(n_frozen_layers) <= sum(kinds):
             raise ValueError(
                 f"n_frozen_layers must be from 0 to {sum(kinds)}, the layers below pooling, got {n_frozen_layers}"
             )
