@@ -1,6 +1,7 @@
 """What series were given as, so that their forecasts look alike: a pandas index goes on where the series ends."""
 
 import sys
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -151,6 +152,16 @@ def check_index(table, index, place):
         )
 
 
+def _inferred_step(index):
+    """The frequency of dates as text, or None."""
+    import pandas as pd
+
+    with warnings.catch_warnings():  # pandas 4 will return an offset, of which 3.1 warns
+        warnings.simplefilter("ignore", DeprecationWarning)
+        step = pd.infer_freq(index)
+    return getattr(step, "freqstr", step)
+
+
 def _describe(index, place):
     """The fields of a SeriesForm that tell of an index."""
     import pandas as pd
@@ -161,7 +172,7 @@ def _describe(index, place):
     if not index.is_monotonic_increasing:
         raise ValueError(f"the index of {place} is not sorted: call sort_index() first")
     if isinstance(index, pd.DatetimeIndex):
-        step = index.freqstr or (pd.infer_freq(index) if len(index) > 2 else None)
+        step = index.freqstr or (_inferred_step(index) if len(index) > 2 else None)
         if step is None:
             raise ValueError(
                 f"the dates of {place} are not evenly spaced, or too few to tell: set their frequency, for example by "

@@ -32,7 +32,17 @@ def run(*arguments):
 
 def predicted(*arguments):
     run("predict", *arguments, "--out", "predicted.csv")
-    return pd.read_csv("predicted.csv", float_precision="round_trip")
+    return pd.read_csv("predicted.csv", dtype=str).apply(_numbers)
+
+
+def _numbers(column):
+    """A column's cells as Python reads them: each float to the last bit, which pandas does not promise."""
+    for kind in (int, float):
+        try:
+            return pd.Series([kind(cell) for cell in column])
+        except ValueError:
+            continue
+    return column
 
 
 def peak(*arguments):
