@@ -60,7 +60,7 @@ setup(
         [
             Extension(
                 "lstmfast._core",
-                sources=["src/_core.pyx", "src/dispatch.c", *KERNELS],
+                sources=["src/_core.pyx", "src/dispatch.c", "src/teams.c", *KERNELS],
                 depends=[str(path) for path in Path("src").glob("*.[hp]*")],
                 include_dirs=["src"],
             )

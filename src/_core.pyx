@@ -7,6 +7,7 @@ cimport cython
 from cpython.buffer cimport (
     PyBUF_FORMAT, PyBUF_ND, PyBUF_STRIDES, PyBUF_WRITABLE, PyBuffer_Release, PyObject_CheckBuffer, PyObject_GetBuffer
 )
+from cpython.exc cimport PyErr_CheckSignals
 from cpython.mem cimport PyMem_Calloc, PyMem_Free
 from cython.parallel cimport parallel, prange, threadid
 from libc.math cimport INFINITY, exp, expf, log
@@ -14,6 +15,7 @@ from libc.stdint cimport int64_t
 from libc.string cimport memcpy
 
 import os as _os
+import threading as _threading
 
 cdef extern from "kernels.h" nogil:
     const int BLOCK_ROWS
@@ -22,8 +24,19 @@ cdef extern from "kernels.h" nogil:
     ctypedef struct meeting:
         int waiting
         int round
+        int asked
+        int leave
+
+    ctypedef struct interruption:
+        pass
+
+    int lstmfast_enter_team(int wanted)
+    void lstmfast_leave_team(int size)
+    void lstmfast_watch(interruption *call, int (*answer)(void *) noexcept, void *whose)
+    int stopped(interruption *call, double work)
 
     ctypedef struct recurrent_call:
+        interruption *stop
         Py_ssize_t n_rows, n_inputs, n_units, n_steps
         int cell, activation, recurrent_activation
         double clip
@@ -330,16 +343,13 @@ cdef Py_ssize_t _positive(Py_ssize_t value, str name) except -1:
 
 # ---- sharing work among threads --------------------------------------------------------------------------------------
 
-cdef Py_ssize_t _thread_count(double work, Py_ssize_t n_threads) except -1:
-    if n_threads < 1:
-        raise ValueError(f"n_threads must be at least 1, got {n_threads}")
-    return n_threads if LSTMFAST_OPENMP and work >= PARALLEL_WORK else 1
-
-
 @cython.cdivision(True)
 cdef inline Py_ssize_t _share(Py_ssize_t total, Py_ssize_t part, Py_ssize_t parts) noexcept nogil:
     """Where part `part` of `parts` begins in `total` items."""
     return part * total // parts
+
+
+include "team.pxi"
 
 
 # ---- packed weights -------------------------------------------------------------------------------------------------
@@ -376,13 +386,17 @@ def dense_forward(x, weights, Py_ssize_t n_inputs, Py_ssize_t n_outputs, bint fl
     cdef dense_call call
     cdef Py_ssize_t i
     cdef int threads
+    cdef _Team team
     call.n_rows, call.n_inputs, call.n_outputs = len(x), n_inputs, n_outputs
     call.x = _rows(x, "x", float64, call.n_rows, n_inputs, False, &call.x_stride)
     call.weights = _flat(weights, "weights", float64, packed_columns_size(n_inputs, n_outputs, float64), False, True)
     call.y = _rows(y, "y", float64, call.n_rows, n_outputs, True, NULL)
-    threads = _thread_count(<double>call.n_rows * n_inputs * n_outputs, n_threads)
-    for i in prange(threads, nogil=True, schedule="static", chunksize=1, num_threads=threads):
-        table.dense_forward(&call, _share(call.n_rows, i, threads), _share(call.n_rows, i + 1, threads))
+    team = _Team(<double>call.n_rows * n_inputs * n_outputs, n_threads)
+    threads = team.size
+    for i in prange(team.pieces, nogil=True, schedule="static", chunksize=1, num_threads=threads):
+        if not team.stopped():
+            table.dense_forward(&call, _share(call.n_rows, i, team.pieces), _share(call.n_rows, i + 1, team.pieces))
+    team.finish()
 
 
 def output_probabilities(bint multilabel, z, probabilities, Py_ssize_t n_outputs, bint float64):
@@ -404,6 +418,7 @@ def softmax_cross_entropy(z, const int64_t[::1] targets not None, weights, losse
     cdef cross_entropy_call call
     cdef Py_ssize_t i, n = len(z)
     cdef int threads
+    cdef _Team team
     call.n_outputs = _positive(n_outputs, "n_outputs")
     call.z = _rows(z, "z", float64, n, n_outputs, True, NULL)
     call.weights = _flat(weights, "weights", float64, n, False)
@@ -416,9 +431,12 @@ def softmax_cross_entropy(z, const int64_t[::1] targets not None, weights, losse
     if n == 0:
         return
     call.targets = &targets[0]
-    threads = _thread_count(<double>n * n_outputs * EXPONENTIAL_WORK, n_threads)
-    for i in prange(threads, nogil=True, schedule="static", chunksize=1, num_threads=threads):
-        table.softmax_cross_entropy(&call, _share(n, i, threads), _share(n, i + 1, threads))
+    team = _Team(<double>n * n_outputs * EXPONENTIAL_WORK, n_threads)
+    threads = team.size
+    for i in prange(team.pieces, nogil=True, schedule="static", chunksize=1, num_threads=threads):
+        if not team.stopped():
+            table.softmax_cross_entropy(&call, _share(n, i, team.pieces), _share(n, i + 1, team.pieces))
+    team.finish()
 
 
 def dense_weight_gradient(x, dy, Py_ssize_t n_inputs, Py_ssize_t n_outputs, bint float64, dweight, dbias,
@@ -429,6 +447,7 @@ def dense_weight_gradient(x, dy, Py_ssize_t n_inputs, Py_ssize_t n_outputs, bint
     cdef dense_call call
     cdef Py_ssize_t i
     cdef int threads
+    cdef _Team team
     call.n_rows = len(x)
     call.n_inputs, call.n_outputs = _positive(n_inputs, "n_inputs"), _positive(n_outputs, "n_outputs")
     call.x = _rows(x, "x", float64, call.n_rows, n_inputs, False, &call.x_stride)
@@ -438,10 +457,13 @@ def dense_weight_gradient(x, dy, Py_ssize_t n_inputs, Py_ssize_t n_outputs, bint
     call.dy_stride = max(call.dy_stride, n_outputs)  # of a single row NumPy may say anything
     call.dweight = _rows(dweight, "dweight", float64, n_inputs, n_outputs, True, NULL)
     call.dbias = _flat(dbias, "dbias", float64, n_outputs, True)
-    threads = _thread_count(<double>call.n_rows * n_inputs * n_outputs, n_threads)
-    for i in prange(threads, nogil=True, schedule="static", chunksize=1, num_threads=threads):
-        table.dense_weight_gradient(&call, table.dense_weight_gradient_task(&call, i, threads),
-                                    table.dense_weight_gradient_task(&call, i + 1, threads))
+    team = _Team(<double>call.n_rows * n_inputs * n_outputs, n_threads)
+    threads = team.size
+    for i in prange(team.pieces, nogil=True, schedule="static", chunksize=1, num_threads=threads):
+        if not team.stopped():
+            table.dense_weight_gradient(&call, table.dense_weight_gradient_task(&call, i, team.pieces),
+                                        table.dense_weight_gradient_task(&call, i + 1, team.pieces))
+    team.finish()
 
 
 def evaluate(str function, x, y, bint float64, Py_ssize_t n_threads=1):
@@ -451,7 +473,8 @@ def evaluate(str function, x, y, bint float64, Py_ssize_t n_threads=1):
     cdef const char *source = <const char *>_flat(x, "x", float64, n, False)
     cdef char *target = <char *>_flat(y, "y", float64, n, True)
     cdef int code = _chosen(_ACTIVATIONS | _RECURRENT_ACTIVATIONS, function, "function")
-    cdef int threads = _thread_count(<double>n * EXPONENTIAL_WORK, n_threads)
+    cdef _Team team = _Team(<double>n * EXPONENTIAL_WORK, n_threads)
+    cdef int threads = team.size
     for i in prange(threads, nogil=True, schedule="static", chunksize=1, num_threads=threads):
         begin = _share(n, i, threads)
         table.evaluate(code, source + begin * size, target + begin * size, _share(n, i + 1, threads) - begin)

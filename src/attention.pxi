@@ -119,7 +119,8 @@ def attention_odds(x, Py_ssize_t n_units, bint float64, odds, Py_ssize_t n_threa
     cdef Py_ssize_t i, n = len(x), padded = -(-_positive(n_units, "n_units") // table.lanes) * table.lanes
     cdef const void *source = _rows(x, "x", float64, n, n_units, False, NULL)
     cdef void *target = _rows(odds, "odds", float64, n, padded, True, NULL)
-    cdef int threads = _thread_count(<double>n * n_units * EXPONENTIAL_WORK, n_threads)
+    cdef _Team team = _Team(<double>n * n_units * EXPONENTIAL_WORK, n_threads)
+    cdef int threads = team.size
     for i in prange(threads, nogil=True, schedule="static", chunksize=1, num_threads=threads):
         table.attention_odds(source, n_units, target, _share(n, i, threads), _share(n, i + 1, threads))
 
@@ -156,12 +157,16 @@ def attention_forward(Pairs pairs not None, queries, q_odds, keys, k_odds, scale
     cdef attention_call call
     cdef Py_ssize_t i
     cdef int threads
+    cdef _Team team
     _describe_attention(&call, pairs, queries, q_odds, keys, k_odds, scale, values, n_units, n_values, float64)
     call.weights = _flat(weights, "weights", float64, pairs.n_weights, True)
     call.context = _rows(context, "context", float64, len(queries), n_values, True, &call.context_stride)
-    threads = _thread_count(<double>pairs.n_weights * (3 * n_units + n_values), n_threads)
-    for i in prange(threads, nogil=True, schedule="static", chunksize=1, num_threads=threads):
-        table.attention_forward(&call, pairs.begin(i, threads), pairs.begin(i + 1, threads))
+    team = _Team(<double>pairs.n_weights * (3 * n_units + n_values), n_threads)
+    threads = team.size
+    for i in prange(team.pieces, nogil=True, schedule="static", chunksize=1, num_threads=threads):
+        if not team.stopped():
+            table.attention_forward(&call, pairs.begin(i, team.pieces), pairs.begin(i + 1, team.pieces))
+    team.finish()
 
 
 def attention_backward(Pairs pairs not None, queries, q_odds, keys, k_odds, scale, values, weights, dcontext, dscores,
@@ -177,6 +182,7 @@ def attention_backward(Pairs pairs not None, queries, q_odds, keys, k_odds, scal
     cdef attention_call call
     cdef Py_ssize_t i
     cdef int threads
+    cdef _Team team
     _describe_attention(&call, pairs, queries, q_odds, keys, k_odds, scale, values, n_units, n_values, float64)
     pairs.check_apart()
     call.weights = _flat(weights, "weights", float64, pairs.n_weights, False)
@@ -186,6 +192,9 @@ def attention_backward(Pairs pairs not None, queries, q_odds, keys, k_odds, scal
     call.dkeys = _rows(dkeys, "dkeys", float64, len(keys), call.n_padded, True, NULL)
     call.dvalues = _rows(dvalues, "dvalues", float64, len(keys), n_values, True, NULL)
     call.dscale = _rows(dscale, "dscale", float64, pairs.n_pairs, call.n_padded, True, NULL)
-    threads = _thread_count(<double>pairs.n_weights * (5 * n_units + 2 * n_values), n_threads)
-    for i in prange(threads, nogil=True, schedule="static", chunksize=1, num_threads=threads):
-        table.attention_backward(&call, pairs.begin(i, threads), pairs.begin(i + 1, threads))
+    team = _Team(<double>pairs.n_weights * (5 * n_units + 2 * n_values), n_threads)
+    threads = team.size
+    for i in prange(team.pieces, nogil=True, schedule="static", chunksize=1, num_threads=threads):
+        if not team.stopped():
+            table.attention_backward(&call, pairs.begin(i, team.pieces), pairs.begin(i + 1, team.pieces))
+    team.finish()

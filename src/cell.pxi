@@ -116,9 +116,11 @@ def pack_gates(Cell cell not None, kernel, recurrent_kernel, bias, Py_ssize_t n_
     if cell.has_recurrent_bias:
         d = _flat(recurrent_bias, "recurrent_bias", float64, n_units, False)
     cdef void *out = _flat(packed, "packed", float64, size, True, True)
-    cdef Py_ssize_t i, parts = _thread_count(size * PACKING_WORK, n_threads)
-    for i in prange(parts, nogil=True, schedule="static", chunksize=1, num_threads=<int>parts):
-        table.pack_gates(cell.code, w, u, b, v, d, n_inputs, n_units, out, i, parts)
+    cdef Py_ssize_t i
+    cdef _Team team = _Team(size * PACKING_WORK, n_threads)
+    cdef int threads = team.size
+    for i in prange(threads, nogil=True, schedule="static", chunksize=1, num_threads=threads):
+        table.pack_gates(cell.code, w, u, b, v, d, n_inputs, n_units, out, i, threads)
 
 
 def pack_gates_transposed(Cell cell not None, int operand, matrix, Py_ssize_t n_columns, Py_ssize_t n_units,
@@ -132,6 +134,8 @@ def pack_gates_transposed(Cell cell not None, int operand, matrix, Py_ssize_t n_
         raise ValueError(f"a cell {cell.name!r} has no operand {operand}")
     cdef void *source = _rows(matrix, "matrix", float64, n_columns, groups * n_units, False, NULL)
     cdef void *out = _flat(packed, "packed", float64, size, True, True)
-    cdef Py_ssize_t i, parts = _thread_count(size * PACKING_WORK, n_threads)
-    for i in prange(parts, nogil=True, schedule="static", chunksize=1, num_threads=<int>parts):
-        table.pack_gates_transposed(cell.code, operand, source, n_columns, n_units, out, i, parts)
+    cdef Py_ssize_t i
+    cdef _Team team = _Team(size * PACKING_WORK, n_threads)
+    cdef int threads = team.size
+    for i in prange(threads, nogil=True, schedule="static", chunksize=1, num_threads=threads):
+        table.pack_gates_transposed(cell.code, operand, source, n_columns, n_units, out, i, threads)

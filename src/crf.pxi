@@ -253,7 +253,9 @@ def crf_scaled(Batch batch not None, const cython.floating[:, ::1] z not None,
     cdef crf_call call
     cdef dense_call outer
     cdef Py_ssize_t steps = batch.n_steps, rows = batch.n_rows, packed, size, i, j
-    cdef int threads = _thread_count(<double>steps * n * n, n_threads)
+    cdef _Team team = _Team(<double>steps * n * n, n_threads)
+    cdef int threads = team.size
+    cdef Py_ssize_t pieces = min(team.pieces, rows)
     cdef cython.floating *memory
     cdef cython.floating *p
     cdef cython.floating *a
@@ -288,7 +290,7 @@ def crf_scaled(Batch batch not None, const cython.floating[:, ::1] z not None,
     if gradient:
         size += 2 * steps * n + n * (n + 1)
     memory = <cython.floating *>malloc(size * sizeof(cython.floating))
-    bounds = <int64_t *>malloc((threads + 1) * sizeof(int64_t))
+    bounds = <int64_t *>malloc((pieces + 1) * sizeof(int64_t))
     if memory == NULL or bounds == NULL:
         free(memory)
         free(bounds)
@@ -309,13 +311,13 @@ def crf_scaled(Batch batch not None, const cython.floating[:, ::1] z not None,
     call.log_partition, call.unsafe = &log_partition[0], &unsafe[0]
     # The exponential of simd.h stays where it is at -EXP_LIMIT; next to 2^-24 or 2^-53 these are K floor / limit.
     call.limit = n * (1e-304 / 1e-17 if float64 else 2e-35 / 1e-8)
-    # Thread i has the sequences from bounds[i] on: about as many steps each.
+    # Piece i has the sequences from bounds[i] on: about as many steps each.
     i = 0
-    for j in range(threads):
-        while i < rows and batch._first[i] < _share(steps, j, threads):
+    for j in range(pieces):
+        while i < rows and batch._first[i] < _share(steps, j, pieces):
             i += 1
         bounds[j] = i
-    bounds[threads] = rows
+    bounds[pieces] = rows
     with nogil:
         call.largest_transition = _largest(&transitions[0, 0], n * n)
         for i in range(n):
@@ -329,8 +331,8 @@ def crf_scaled(Batch batch not None, const cython.floating[:, ::1] z not None,
         table.pack_columns(e, n, 1, NULL, n, n, <void *>call.forward)
         if backward:
             table.pack_columns(e, 1, n, NULL, n, n, <void *>call.backward)
-    for i in prange(threads, nogil=True, schedule="static", chunksize=1, num_threads=threads):
-        if bounds[i] < bounds[i + 1]:
+    for i in prange(pieces, nogil=True, schedule="static", chunksize=1, num_threads=threads):
+        if bounds[i] < bounds[i + 1] and not team.stopped():
             _crf_forward(&call, z_data, start_data, end_data, p, a, c, u, bounds[i], bounds[i + 1])
             if marginals_data != NULL:
                 _crf_backward(&call, weights_data, p, a, u, b, x, dy, marginals_data, bounds[i], bounds[i + 1])
@@ -347,6 +349,7 @@ def crf_scaled(Batch batch not None, const cython.floating[:, ::1] z not None,
             for j in range(n):
                 dtransitions[i, j] += sums[i * n + j] * e[i * n + j]
     free(memory)
+    team.finish()
     free(bounds)
 
 
@@ -544,7 +547,8 @@ def crf_decode(Batch batch not None, const cython.floating[:, ::1] z not None,
     before it, and so on."""
     cdef Py_ssize_t n = _check_crf(batch, z.shape, transitions.shape, start.shape[0], end.shape[0]), i, r, s
     cdef Py_ssize_t rows = batch.n_rows, size = batch.max_length * n
-    cdef int threads = min(_thread_count(<double>batch.n_steps * n * n, n_threads), rows)
+    cdef _Team team = _Team(<double>batch.n_steps * n * n, n_threads)
+    cdef int threads = min(team.size, rows)
     cdef const int64_t *first = batch._first
     cdef const int64_t *lengths = &batch._lengths[0]
     cdef int64_t *labels_data
@@ -561,9 +565,10 @@ def crf_decode(Batch batch not None, const cython.floating[:, ::1] z not None,
         raise MemoryError(f"a conditional random field over {batch.max_length} steps and {n} labels")
     for i in prange(threads, nogil=True, schedule="static", chunksize=1, num_threads=threads):
         r = i
-        while r < rows:
+        while r < rows and not stopped(&team.stop, <double>lengths[r] * n * n):
             s = first[r]
             _viterbi(z_data + s * n, transitions_data, start_data, end_data, lengths[r], n, values + i * size,
                      labels_data + s)
             r = r + threads
     free(values)
+    team.finish()

@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "meeting.h"
+#include "teams.h"
 
 #define BLOCK_ROWS 96 /* rows that advance together: their pointers live on the stack (6 kB) */
 
@@ -45,6 +46,7 @@ enum {
  * G H columns of kernel, recurrent_kernel and bias: G as the cell has it. "Gates" are what a cell computes from the
  * products: blocks of V vectors (cells.h). c is a cell's second state; the GRU keeps its h there, unmasked. */
 typedef struct {
+    interruption *stop;       /* looked at now and then; the results are worthless after it; optional */
     ptrdiff_t n_rows, n_inputs, n_units, n_steps;
     int cell, activation, recurrent_activation;
     double clip;              /* of what goes into an activation but the one of c; 0: none */

@@ -3,8 +3,10 @@
 #ifndef LSTMFAST_MEETING_H
 #define LSTMFAST_MEETING_H
 
+/* Zeroed at first. Thread 0 sets `asked` when the others should leave with it; `leave` tells everybody, at the end of the
+ * meeting, whether it had done so before: all of them leave there, or none. */
 typedef struct {
-    int waiting, round;
+    int waiting, round, asked, leave;
 } meeting;
 
 #if defined(_OPENMP) && defined(__GNUC__)
@@ -12,12 +14,13 @@ typedef struct {
 #define CAN_MEET 1
 #define SPINS 4000 /* about 50 us: longer than any step, shorter than a time slice */
 
-static inline void meet(meeting *place, int parties) {
+static inline int meet(meeting *place, int parties) {
     int round = __atomic_load_n(&place->round, __ATOMIC_ACQUIRE);
     if (__atomic_add_fetch(&place->waiting, 1, __ATOMIC_ACQ_REL) == parties) {
         place->waiting = 0;
+        place->leave = place->asked;
         __atomic_store_n(&place->round, round + 1, __ATOMIC_RELEASE);
-        return;
+        return place->leave;
     }
     for (int spins = 0; __atomic_load_n(&place->round, __ATOMIC_ACQUIRE) == round; spins++) {
         if (spins >= SPINS) sched_yield();
@@ -27,9 +30,10 @@ static inline void meet(meeting *place, int parties) {
         __asm__ volatile("yield");
 #endif
     }
+    return place->leave;
 }
 #else
 #define CAN_MEET 0
-static inline void meet(meeting *place, int parties) { (void)place, (void)parties; }
+static inline int meet(meeting *place, int parties) { return (void)place, (void)parties, 0; }
 #endif
 #endif

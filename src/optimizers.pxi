@@ -26,6 +26,7 @@ def penalised_gradient(parameters, gradients, Py_ssize_t n_penalised, double l1,
     cdef double *sums
     cdef Py_ssize_t i, n_pieces
     cdef int threads
+    cdef _Team team
     cdef const kernel_table *table = _tables[float64]
     call.n, call.n_penalised = len(parameters), n_penalised
     if not 0 <= n_penalised <= call.n:
@@ -37,7 +38,8 @@ def penalised_gradient(parameters, gradients, Py_ssize_t n_penalised, double l1,
     sums = <double *>PyMem_Calloc(2 * n_pieces, sizeof(double))
     if sums == NULL:
         raise MemoryError("sums over the parameters")
-    threads = _thread_count(call.n * UPDATE_WORK, n_threads)
+    team = _Team(call.n * UPDATE_WORK, n_threads)
+    threads = team.size
     for i in prange(n_pieces, nogil=True, schedule="static", num_threads=threads):
         _penalise_piece(table, &call, i, l1, l2, float64, sums + 2 * i)
     for i in range(n_pieces):
@@ -62,6 +64,7 @@ def optimizer_step(str solver, parameters, gradients, first, second, Py_ssize_t 
     cdef optimizer_call call
     cdef Py_ssize_t i
     cdef int threads
+    cdef _Team team
     cdef void *kept = NULL
     cdef void (*update)(const optimizer_call *) noexcept nogil
     cdef const kernel_table *table = _tables[float64]
@@ -85,7 +88,8 @@ def optimizer_step(str solver, parameters, gradients, first, second, Py_ssize_t 
         raise ValueError(f"solver must be 'sgd', 'rmsprop' or 'adam', got {solver!r}")
     if before is not None:
         kept = _flat(before, "before", float64, call.n, True)
-    threads = _thread_count(call.n * UPDATE_WORK, n_threads)
+    team = _Team(call.n * UPDATE_WORK, n_threads)
+    threads = team.size
     for i in prange(threads, nogil=True, schedule="static", chunksize=1, num_threads=threads):
         _update_part(update, &call, kept, i, threads, float64)
 

@@ -1,7 +1,7 @@
 # ---- pooling: steps of each sequence -> one vector. y (S, D) one sequence after the other; out (N, D) ----------------
 
 cdef enum:
-    ELEMENT_WORK = 8  # of an element of attention, some operations in memory, as _thread_count reckons
+    ELEMENT_WORK = 8  # of an element of attention, some operations in memory, as a _Team reckons
 
 
 def pool_mean(Batch batch not None, const cython.floating[:, ::1] y, cython.floating[:, ::1] out):
@@ -129,6 +129,7 @@ def pool_attention_backward(Batch batch not None, const cython.floating[:, ::1] 
     its score, tanh(z) . context with u = tanh(z), du[s] = dscore[s] context (1 - u^2), the gradient of z."""
     cdef Py_ssize_t r
     cdef int threads
+    cdef _Team team
     _check_pooling(batch, y.shape, dout.shape)
     _check_pooling(batch, dy.shape, out.shape)
     _check_scores(batch, weights.shape[0])
@@ -137,7 +138,8 @@ def pool_attention_backward(Batch batch not None, const cython.floating[:, ::1] 
         raise ValueError(f"dy must have {y.shape[1]} columns, got {dy.shape[1]}")
     if not u.shape[0] == du.shape[0] == batch.n_steps or not u.shape[1] == du.shape[1] == context.shape[0]:
         raise ValueError(f"u and du must have shape ({batch.n_steps}, {context.shape[0]})")
-    threads = _thread_count(<double>batch.n_steps * (y.shape[1] + u.shape[1]) * ELEMENT_WORK, n_threads)
+    team = _Team(<double>batch.n_steps * (y.shape[1] + u.shape[1]) * ELEMENT_WORK, n_threads)
+    threads = team.size
     for r in prange(batch.n_rows, nogil=True, schedule="static", num_threads=threads):
         _attend_backward(batch._first[r], batch._first[r] + batch._lengths[r], y, u, context, weights, &out[r, 0],
                          &dout[r, 0], dy, dscores, du)

@@ -192,7 +192,8 @@ cdef class _Plan:
     cdef recurrent_call *calls[2]
     cdef const kernel_table *table
     cdef row_range *ranges
-    cdef Py_ssize_t n_calls, n_ranges, parts, n_threads
+    cdef Py_ssize_t n_calls, n_ranges, parts
+    cdef _Team team
 
     def __cinit__(self, list passes, Py_ssize_t n_threads):
         cdef Recurrence item
@@ -210,10 +211,12 @@ cdef class _Plan:
             if (item.call.x_rows == NULL) != (self.calls[0].x_rows == NULL):
                 raise ValueError("both directions must have x_rows, or none of them")
         call = self.calls[0]
-        self.n_threads = _thread_count(self.n_calls * <double>call.n_steps * (call.n_inputs + call.n_units) * 4
-                                       * call.n_units, n_threads)
+        self.team = _Team(self.n_calls * <double>call.n_steps * (call.n_inputs + call.n_units) * 4 * call.n_units,
+                          n_threads)
+        for i in range(self.n_calls):
+            self.calls[i].stop = &self.team.stop
         # The directions run side by side; rows are cut only as far as threads are left for it.
-        self.parts = min(-(-self.n_threads // self.n_calls), call.n_rows)
+        self.parts = min(-(-self.team.size // self.n_calls), call.n_rows)
         self.ranges = <row_range *>PyMem_Calloc(self.parts * self.n_calls, sizeof(row_range))
         if self.ranges == NULL:
             raise MemoryError("row ranges")
@@ -235,7 +238,7 @@ cdef class _Plan:
         a meeting (0.3 us against 0.5 us at 32768 multiply-adds a step and two threads)."""
         cdef recurrent_call *call = self.calls[0]
         cdef Py_ssize_t step_work = call.n_rows * (call.n_inputs + call.n_units) * 4 * call.n_units
-        return (CAN_MEET and self.n_threads > 1 and self.n_calls == 1 and call.n_rows < 2 * self.n_threads
+        return (CAN_MEET and self.team.size > 1 and self.n_calls == 1 and call.n_rows < 2 * self.team.size
                 and call.n_rows <= BLOCK_ROWS and step_work >= 32768)
 
     def __dealloc__(self):
@@ -246,17 +249,17 @@ def forward(list passes, Py_ssize_t n_threads=1):
     """Runs the one or two directions of a layer over their batch."""
     cdef _Plan plan = _Plan(passes, n_threads)
     cdef const kernel_table *table = plan.table
-    cdef Py_ssize_t i, d, parts
-    cdef int threads = min(plan.n_threads, plan.n_ranges)
-    cdef meeting place = meeting(0, 0)
+    cdef Py_ssize_t i, d
+    cdef int threads = plan.team.size
+    cdef meeting place = meeting(0, 0, 0, 0)
     cdef recurrent_call *call = plan.calls[0]
     if call.x_rows != NULL:
-        parts = _thread_count(<double>plan.n_calls * call.n_x * call.n_inputs * 4 * call.n_units, n_threads)
-        for i in prange(parts, nogil=True, schedule="static", chunksize=1, num_threads=<int>parts):
-            for d in range(plan.n_calls):
-                table.input_sums(plan.calls[d], i, parts)
+        for i in prange(plan.team.pieces, nogil=True, schedule="static", chunksize=1, num_threads=threads):
+            if not plan.team.stopped():
+                for d in range(plan.n_calls):
+                    table.input_sums(plan.calls[d], i, plan.team.pieces)
     if plan.shares_units():
-        with nogil, parallel(num_threads=<int>plan.n_threads):
+        with nogil, parallel(num_threads=threads):
             table.recurrent_forward_shared(plan.calls[0], &place, threadid(), LSTMFAST_TEAM_SIZE)
     elif threads == 1:
         with nogil:
@@ -265,6 +268,7 @@ def forward(list passes, Py_ssize_t n_threads=1):
     else:
         for i in prange(plan.n_ranges, nogil=True, schedule="static", chunksize=1, num_threads=threads):
             table.recurrent_forward(plan.ranges[i].call, plan.ranges[i].begin, plan.ranges[i].end)
+    plan.team.finish()
 
 
 def backward(list passes, Py_ssize_t n_threads=1):
@@ -280,9 +284,9 @@ def backward(list passes, Py_ssize_t n_threads=1):
     cdef _Plan plan = _Plan(passes, n_threads)
     cdef const kernel_table *table = plan.table
     cdef Py_ssize_t i, part, tasks = table.weight_gradient_tasks(plan.calls[0])
-    cdef Py_ssize_t pieces = plan.n_threads * plan.n_calls
+    cdef Py_ssize_t pieces = plan.team.size * plan.n_calls
     cdef Py_ssize_t input_parts = plan.parts if plan.calls[0].dx != NULL else 0
-    cdef int threads = plan.n_threads
+    cdef int threads = plan.team.size
     with nogil, parallel(num_threads=threads):
         for i in prange(plan.n_ranges, schedule="static", chunksize=1):
             table.recurrent_backward(plan.ranges[i].call, plan.ranges[i].begin, plan.ranges[i].end)
@@ -290,13 +294,14 @@ def backward(list passes, Py_ssize_t n_threads=1):
             _input_gradient(plan, part)
         for i in prange(pieces, schedule="static", chunksize=1):
             _weight_gradient(plan, i, tasks)
+    plan.team.finish()
 
 
 @cython.cdivision(True)
 cdef void _weight_gradient(_Plan plan, Py_ssize_t piece, Py_ssize_t tasks) noexcept nogil:
     cdef Py_ssize_t part = piece // plan.n_calls
-    plan.table.weight_gradient(plan.calls[piece % plan.n_calls], _share(tasks, part, plan.n_threads),
-                               _share(tasks, part + 1, plan.n_threads))
+    plan.table.weight_gradient(plan.calls[piece % plan.n_calls], _share(tasks, part, plan.team.size),
+                               _share(tasks, part + 1, plan.team.size))
 
 
 cdef void _input_gradient(_Plan plan, Py_ssize_t part) noexcept nogil:

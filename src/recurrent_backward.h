@@ -201,6 +201,7 @@ static void recurrent_backward(const recurrent_call *call, ptrdiff_t row_begin, 
         }
         for (ptrdiff_t t = (ptrdiff_t)call->lengths[begin] - 1; t >= 0; t--) {
             ptrdiff_t n_next = alive(call, begin, end, t + 1), n = alive(call, begin, end, t);
+            if (stopped(call->stop, step_work(call, n))) return;
             backward_rows(call, t, begin, begin + n_next, STEP_INNER);
             backward_rows(call, t, begin + n_next, begin + n, STEP_LAST);
             if (n_phases(cell) > 1) backward_rows(call, t, begin, begin + n, STEP_FIRST_PHASE);
@@ -212,7 +213,8 @@ static void recurrent_backward(const recurrent_call *call, ptrdiff_t row_begin, 
 /* ---- dx, in its own pass: the two directions of a layer add to the same dx, one after the other ---- */
 
 static void input_gradient(const recurrent_call *call, ptrdiff_t row_begin, ptrdiff_t row_end) {
-    for (ptrdiff_t t = 0, n; (n = alive(call, row_begin, row_end, t)) > 0; t++)
+    for (ptrdiff_t t = 0, n; (n = alive(call, row_begin, row_end, t)) > 0; t++) {
+        if (stopped(call->stop, step_work(call, n))) return;
         for (ptrdiff_t panel = 0; panel < n_panels(call->n_inputs); panel++) {
             int nv = panel_vectors(call->n_inputs, panel);
             for (ptrdiff_t tile = 0; tile < n_tiles(n); tile++) {
@@ -230,6 +232,7 @@ static void input_gradient(const recurrent_call *call, ptrdiff_t row_begin, ptrd
                     }
             }
         }
+    }
 }
 
 /* ---- weight gradients: [x, h_prev, extra, 1]^T dz. A task is one tile of rows of them for one block of units; it sums
@@ -330,6 +333,7 @@ static void weight_gradient(const recurrent_call *call, ptrdiff_t task_begin, pt
     ptrdiff_t t = 0, r = 0;
     for (ptrdiff_t slot = 0; slot < call->n_steps; slot += STEP_BLOCK) {
         ptrdiff_t n = min_size(STEP_BLOCK, call->n_steps - slot);
+        if (stopped(call->stop, step_work(call, n))) return;
         for (ptrdiff_t s = 0; s < n; s++, r++) {
             if (slot + s == call->step_base[t + 1]) t++, r = 0;
             ptrdiff_t x_row = position(call, call->x_first, t, r);

@@ -23,6 +23,11 @@ INLINE ptrdiff_t alive(const recurrent_call *call, ptrdiff_t begin, ptrdiff_t en
 }
 INLINE real *row_at(const void *array, ptrdiff_t row, ptrdiff_t stride) { return (real *)array + row * stride; }
 
+/* Multiply-adds of one step of n rows, about. */
+INLINE double step_work(const recurrent_call *call, ptrdiff_t n) {
+    return (double)n * (double)(call->n_inputs + call->n_units) * 4 * (double)call->n_units;
+}
+
 /* Where row r's state before and after step t stands: rows of h_steps and c_steps, and a slot of gates and gated_steps. */
 INLINE ptrdiff_t slot_of(const recurrent_call *call, ptrdiff_t t, ptrdiff_t r) {
     return call->keep ? (ptrdiff_t)call->step_base[t] + r : r;
@@ -323,10 +328,14 @@ static void forward_rows(const recurrent_call *call, ptrdiff_t begin, ptrdiff_t 
     for (ptrdiff_t r = begin; thread == 0 && r < end; r++) forward_begin(call, r);
     if (parties > 1) meet(place, parties);
     for (ptrdiff_t t = 0, n; (n = alive(call, begin, end, t)) > 0; t++) {
+        if (thread == 0 && stopped(call->stop, step_work(call, n) / parties)) {
+            if (parties == 1) return;
+            place->asked = 1;
+        }
         for (ptrdiff_t r = 0; r < n; r++) forward_places(call, t, begin + r, rows + r);
         for (int phase = 0; phase < n_phases(cell); phase++) {
             forward_blocks(call, plans + phase, rows, n, block_begin, block_end, t & 1);
-            if (parties > 1) meet(place, parties);
+            if (parties > 1 && meet(place, parties)) return;
         }
         for (ptrdiff_t r = 0; call->c && r < n; r++)
             if (t + 1 == call->lengths[begin + r] && own > 0)

@@ -167,6 +167,7 @@ cdef class Stream:
         """
         cdef Py_buffer source, target
         cdef bint one
+        cdef _Team team
         if _acquire(x, &source, self.float64, self.n, self.n_features, False) < 0:
             x = self._convert(x)
             if _acquire(x, &source, self.float64, self.n, self.n_features, False) < 0:
@@ -188,9 +189,10 @@ cdef class Stream:
                 if self.work < PARALLEL_WORK:  # not worth giving the GIL away, which also keeps other threads out
                     self._advance(source.buf, target.buf, 1)
                 else:
+                    team = _Team(self.work, self.n_threads)
                     self.busy = True
                     with nogil:
-                        self._advance(source.buf, target.buf, self.n_threads if LSTMFAST_OPENMP else 1)
+                        self._advance(source.buf, target.buf, team.size)
                     self.busy = False
             finally:
                 PyBuffer_Release(&target)
