@@ -25,8 +25,10 @@ def available_cpus():
 def effective_n_threads(n_jobs):
     """Threads for an estimator's n_jobs.
 
-    None: the environment variable OMP_NUM_THREADS, else all available CPUs. Negative as in joblib: -1 is all, -2 all
-    but one. Never more than there are CPUs, never fewer than one.
+    None: the environment variable OMP_NUM_THREADS, which joblib's loky sets for its workers; else one in a worker of
+    joblib, whose neighbours have the other CPUs; else all available CPUs. Negative as in joblib: -1 is all, -2 all but
+    one. Never more than there are CPUs, never fewer than one. While other threads of this process are at it, and
+    where the system lets no more threads be made, calls use fewer than this (src/teams.c).
     """
     if n_jobs is not None and (isinstance(n_jobs, bool) or not isinstance(n_jobs, Integral)):
         raise TypeError(f"n_jobs must be None or an integer, got {n_jobs!r}")
@@ -35,10 +37,16 @@ def effective_n_threads(n_jobs):
     cpus = available_cpus()
     if n_jobs is None:
         first = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
-        n_jobs = int(first) if first.isdecimal() and int(first) > 0 else cpus
+        n_jobs = int(first) if first.isdecimal() and int(first) > 0 else 1 if _in_joblib() else cpus
     if n_jobs < 0:
         n_jobs = cpus + 1 + n_jobs
     return max(1, min(int(n_jobs), cpus))
+
+
+def _in_joblib():
+    """Whether a joblib.Parallel called the code that runs now."""
+    parallel = sys.modules.get("joblib.parallel")  # who has not imported it is not in it
+    return parallel is not None and bool(parallel.get_active_backend()[0].nesting_level)
 
 
 def show_config():

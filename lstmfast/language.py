@@ -5,6 +5,7 @@ from numbers import Integral, Real
 
 import numpy as np
 
+from .concurrency import of_one_fit
 from .examples import Corpus
 from .layers.parameters import check_size
 from .pooling import NO_POOLING
@@ -26,6 +27,7 @@ class LanguageModel:
     def _check_fitted(self):
         """An error unless there is a model."""
 
+    @of_one_fit
     def token_log_likelihoods(self, texts):
         """Logarithm of the probability of each token, given those before it.
 
@@ -47,6 +49,7 @@ class LanguageModel:
         self._check_fitted()
         return log_likelihoods(self._network, framed(self._vocabulary.encode(texts)), self._n_threads)
 
+    @of_one_fit
     def score(self, texts, y=None):
         """Mean log-likelihood of a token, in nats; a text's end counts as a token.
 
@@ -63,6 +66,7 @@ class LanguageModel:
         """
         return float(np.concatenate(self.token_log_likelihoods(texts)).mean(dtype=np.float64))
 
+    @of_one_fit
     def perplexity(self, texts):
         """exp(-score): among how many equally likely tokens the model seems to choose.
 
@@ -77,6 +81,7 @@ class LanguageModel:
         """
         return math.exp(-self.score(texts))
 
+    @of_one_fit
     def generate(self, prompt=None, max_length=100, temperature=1.0, top_k=None, random_state=None):
         """Go on with a text.
 
@@ -115,6 +120,7 @@ class LanguageModel:
         gap = " " if level == "word" else ""
         return prompt + (gap if tokens and prompt and not prompt[-1].isspace() else "") + gap.join(tokens)
 
+    @of_one_fit
     def generate_tokens(self, prompt=None, max_length=100, temperature=1.0, top_k=None, random_state=None):
         """Like `generate`, but yields each token as soon as it is drawn, and not the prompt; a token costs one step.
 
@@ -137,6 +143,7 @@ class LanguageModel:
         found = generate(self._network.stream(1, None), ids, max_length, float(temperature), top_k, rng)
         return (tokens[id - END - 1] for id in found)
 
+    @of_one_fit
     def stream(self, n=1):
         """n live texts on these weights, advanced a token at a time.
 

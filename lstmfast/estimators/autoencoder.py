@@ -3,6 +3,7 @@
 import numpy as np
 
 from ..autoencoder import Autoencoder
+from ..concurrency import of_one_fit
 from ..config import effective_n_threads
 from ..layers.parameters import check_size
 from ..losses import SoftmaxCrossEntropy, SquaredError
@@ -75,15 +76,18 @@ class AutoencodingEstimator(SequenceEstimator):
     def _n_features_out(self):
         return self._network.config["code_size"]
 
+    @of_one_fit
     def transform(self, X):
         """Code of each sequence (n, d)."""
         return self._outputs(X)
 
+    @of_one_fit
     def reconstruct(self, X):
         """X, as the decoder makes it of the codes."""
         sequences = self._check_fitted_input(X)
         return sequences.like_input(self._network.reconstruct(sequences, effective_n_threads(self.n_jobs)))
 
+    @of_one_fit
     def score(self, X, y=None, sample_weight=None):
         """Minus the mean loss of a step."""
         sequences = self._check_fitted_input(X)

@@ -17,6 +17,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from .._core import ACTIVATIONS, CELLS, RECURRENT_ACTIVATIONS
+from ..concurrency import of_one_fit, only_fit
 from ..config import effective_n_threads
 from ..layers.parameters import check_dtype, check_size
 from ..network import Network
@@ -163,15 +164,16 @@ class RecurrentEstimator(Explaining, BaseEstimator):
         """Run an action on a copy, and take over what it did: an error in it leaves this estimator untouched.
 
         An interrupt or an error in a callback comes after training began; then the weights of the last whole batch
-        are kept, and it goes on to the caller.
+        are kept, and it goes on to the caller. RuntimeError if another thread is at it.
         """
         draft = object.__new__(type(self))
-        vars(draft).update(vars(self))
-        try:
-            action(draft)
-        finally:
-            if getattr(draft, "_history", None) is not getattr(self, "_history", None):
-                self.__dict__ = vars(draft)  # whole: what the draft has lost, as feature names, is gone here too
+        with only_fit(self):
+            vars(draft).update(vars(self))
+            try:
+                action(draft)
+            finally:
+                if getattr(draft, "_history", None) is not getattr(self, "_history", None):
+                    self.__dict__ = vars(draft)  # whole: what the draft has lost, as feature names, is gone here too
         if self.stop_reason_ == "diverged":
             warnings.warn(
                 f"Training diverged in epoch {self.n_iter_ + 1}: the loss or its gradient is not finite. The last "
@@ -340,6 +342,7 @@ class RecurrentEstimator(Explaining, BaseEstimator):
     def __sklearn_is_fitted__(self):
         return hasattr(self, "_network")
 
+    @of_one_fit
     def save(self, path):
         """Write the fitted estimator to a file that `lstmfast.load` reads; nothing in it is ever executed.
 

@@ -8,6 +8,7 @@ from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import check_array, column_or_1d
 
+from ..concurrency import of_one_fit
 from ..config import effective_n_threads
 from ..decisions import Labels
 from ..losses import SigmoidCrossEntropy, SoftmaxCrossEntropy
@@ -141,6 +142,7 @@ class LSTMClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classifi
                 return StratifiedShuffleSplit(1, test_size=size, random_state=random_state)
         return super()._splitter(targets, size, random_state)
 
+    @of_one_fit
     def predict(self, X):
         """Label of each sequence.
 
@@ -156,6 +158,7 @@ class LSTMClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classifi
         outputs = self._outputs(X)
         return self._decision.predict(outputs)
 
+    @of_one_fit
     def predict_proba(self, X):
         """Probability of each class.
 
@@ -172,6 +175,7 @@ class LSTMClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classifi
         outputs = self._outputs(X)
         return self._decision.predict_proba(outputs)
 
+    @of_one_fit
     def predict_log_proba(self, X):
         """Logarithm of the probabilities, exact also where `predict_proba` comes near its smallest value.
 

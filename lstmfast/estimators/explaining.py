@@ -10,6 +10,7 @@ from sklearn.utils._param_validation import Interval, StrOptions, validate_param
 from sklearn.utils.validation import check_is_fitted
 
 from .. import _core
+from ..concurrency import of_one_fit
 from ..config import effective_n_threads
 from ..explanations import TRACES, integrated_gradients, linear_score, occlusion, on_vectors, traces
 from ..sequences import as_numbers, check_finite, is_list
@@ -34,6 +35,7 @@ class Explaining:
     _own_steps = slice(None)
     _explained_config: ClassVar = {}
 
+    @of_one_fit
     def explain(self, X, method="integrated_gradients", *, target=None, baseline=None, window=1):
         """How much each value of a sequence adds to the output, or what the recurrent units do at each step.
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
+from ..concurrency import of_one_fit
 from ..sequences import Sequences, check_finite, to_contiguous
 from ..series import Origins, is_series_list, undo_difference
 from .explaining import Explaining, check_column
@@ -20,6 +21,7 @@ class Windows(Sequences):
 class ExplainingForecasts(Explaining):
     """What explains a fitted forecaster."""
 
+    @of_one_fit
     def explain(self, y=None, X=None, method="integrated_gradients", *, target=None, baseline=None, window=1):
         """How much each step of the last window adds to the forecast, or what the recurrent units do at each.
 

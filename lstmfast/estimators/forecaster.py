@@ -8,6 +8,7 @@ from sklearn.utils._param_validation import Interval, StrOptions, validate_param
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
+from ..concurrency import of_one_fit
 from ..config import effective_n_threads
 from ..conformal import ConformalQuantiles
 from ..decisions import Numbers
@@ -265,6 +266,7 @@ class LSTMForecaster(ExplainingForecasts, SupervisedEstimator):
 
         return self._past.preparation.forecast(origins, horizon, predict)
 
+    @of_one_fit
     def predict(self, y=None, X=None, horizon=None):
         """Continue series.
 
@@ -294,6 +296,7 @@ class LSTMForecaster(ExplainingForecasts, SupervisedEstimator):
         origins, like = self._past.begin(y, X, horizon, self)
         return like(self._past.preparation.values(self._forecast(origins, horizon)))
 
+    @of_one_fit
     def predict_interval(self, y=None, X=None, horizon=None, coverage=0.9):
         """Intervals that hold what will come, for each step by itself, with about this probability.
 
@@ -328,6 +331,7 @@ class LSTMForecaster(ExplainingForecasts, SupervisedEstimator):
         return like(preparation.values(levels - widths)), like(preparation.values(levels + widths))
 
     @available_if(pools_by_attention)
+    @of_one_fit
     def attention(self, y=None, X=None):
         """Weights of the last window's steps in the mean that pooling="attention" makes of them.
 
@@ -344,6 +348,7 @@ class LSTMForecaster(ExplainingForecasts, SupervisedEstimator):
         origins, _ = self._past.begin(y, X, self._past.preparation.width, self)
         return self._attention(self._explained_sequences(origins))
 
+    @of_one_fit
     def score(self, y, X=None):
         """R2 of forecasts of the steps after the series of `fit`, from every origin whose horizon is in y.
 

@@ -5,6 +5,7 @@ from sklearn.utils._param_validation import StrOptions, validate_parameter_const
 from sklearn.utils.validation import check_is_fitted
 
 from .. import language
+from ..concurrency import of_one_fit
 from ..config import effective_n_threads
 from ..examples import Corpus
 from ..losses import SampledSoftmax
@@ -177,6 +178,7 @@ class LSTMRecommender(TokenEstimator):
 
     # ---- using a fitted model ----
 
+    @of_one_fit
     def recommend(self, histories, k=10, *, exclude_seen=False):
         """The most probable next items.
 
@@ -250,6 +252,7 @@ class LSTMRecommender(TokenEstimator):
         ranks[targets < 0] = np.inf
         return ranks
 
+    @of_one_fit
     def score(self, histories, k=10, *, exclude_seen=False):
         """Hit rate: the share of histories whose last item is among the k recommended for the rest.
 
@@ -268,6 +271,7 @@ class LSTMRecommender(TokenEstimator):
         validate_parameter_constraints({"k": [COUNT]}, {"k": k}, "score")
         return float((self._ranks(histories, exclude_seen) <= k).mean())
 
+    @of_one_fit
     def mean_reciprocal_rank(self, histories, k=None, *, exclude_seen=False):
         """Mean of 1 / rank of each history's last item among all items, given the rest.
 

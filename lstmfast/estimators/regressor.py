@@ -9,6 +9,7 @@ from sklearn.metrics import r2_score
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import column_or_1d
 
+from ..concurrency import of_one_fit
 from ..decisions import Numbers
 from ..losses import REGRESSION_LOSSES, Quantile
 from ..sequences import as_numbers, check_finite, to_contiguous
@@ -106,6 +107,7 @@ class LSTMRegressor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Regressor
             return -float(np.abs(outputs - targets).mean())  # R2 is not defined
         return float(r2_score(targets, outputs))
 
+    @of_one_fit
     def predict(self, X):
         """Prediction for each sequence.
 

@@ -5,6 +5,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
+from ..concurrency import of_one_fit
 from ..config import effective_n_threads
 from ..examples import Examples
 from ..layers.parameters import check_size
@@ -223,6 +224,7 @@ class SequenceEstimator(SupervisedEstimator):
         sequences = self._check_fitted_input(X)
         return self._network.outputs(sequences, hidden=hidden, n_threads=effective_n_threads(self.n_jobs))
 
+    @of_one_fit
     def transform(self, X):
         """What the output layer sees of each sequence: features for another model.
 
@@ -239,6 +241,7 @@ class SequenceEstimator(SupervisedEstimator):
         return self._outputs(X, hidden=True)
 
     @available_if(pools_by_attention)
+    @of_one_fit
     def attention(self, X):
         """Weights of a sequence's steps in the mean that pooling="attention" makes of them.
 
@@ -254,6 +257,7 @@ class SequenceEstimator(SupervisedEstimator):
         """
         return self._attention(self._check_fitted_input(X))
 
+    @of_one_fit
     def predict_steps(self, X):
         """Output after every step: for a decision before the sequence ends.
 
@@ -276,6 +280,7 @@ class SequenceEstimator(SupervisedEstimator):
         n_threads = effective_n_threads(self.n_jobs)
         return sequences.group(self._network.step_outputs(sequences, self._decision.activation, n_threads))
 
+    @of_one_fit
     def stream(self, n=1):
         """n live sequences on these weights, advanced a step at a time.
 

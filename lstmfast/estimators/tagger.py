@@ -5,6 +5,7 @@ from numbers import Integral
 import numpy as np
 from sklearn.model_selection import ShuffleSplit
 
+from ..concurrency import of_one_fit
 from ..config import effective_n_threads
 from ..network import Network
 from ..pooling import NO_POOLING
@@ -121,6 +122,7 @@ class LSTMTagger(LSTMClassifier):
         sequences = self._check_fitted_input(X)
         return sequences.split(method(self._network, sequences, n_threads=effective_n_threads(self.n_jobs), **options))
 
+    @of_one_fit
     def predict(self, X):
         """Label of each step.
 
@@ -135,6 +137,7 @@ class LSTMTagger(LSTMClassifier):
         """
         return [self.classes_[numbers] for numbers in self._by_sequence(X, Network.labels)]
 
+    @of_one_fit
     def predict_proba(self, X):
         """Probability of each label at each step.
 
@@ -150,6 +153,7 @@ class LSTMTagger(LSTMClassifier):
         """
         return self._by_sequence(X, Network.label_probabilities)
 
+    @of_one_fit
     def predict_log_proba(self, X):
         """Logarithm of the probabilities, likewise."""
         if not self.crf:  # exact also where they come near their smallest value
@@ -157,10 +161,12 @@ class LSTMTagger(LSTMClassifier):
         with np.errstate(divide="ignore"):
             return [np.log(probabilities) for probabilities in self.predict_proba(X)]
 
+    @of_one_fit
     def transform(self, X):
         """What the output layer sees of each step: a list of arrays (T_i, d)."""
         return self._by_sequence(X, Network.outputs, hidden=True)
 
+    @of_one_fit
     def score(self, X, y, sample_weight=None):
         """Share of steps whose label is right.
 

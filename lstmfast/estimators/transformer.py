@@ -7,6 +7,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import check_is_fitted
 
+from ..concurrency import of_one_fit
 from ..config import effective_n_threads
 from ..explanations import feature_score, linear_score, on_vectors
 from ..thread_choice import ThreadChoice
@@ -200,6 +201,7 @@ class LSTMTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Recurre
     def _n_features_out(self):
         return self._fitted_learner()._n_features_out
 
+    @of_one_fit
     def transform(self, X):
         """Features of each sequence.
 
@@ -216,6 +218,7 @@ class LSTMTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Recurre
         return self._fitted_learner().transform(X)
 
     @available_if(pools_by_attention)
+    @of_one_fit
     def attention(self, X):
         """Weights of a sequence's steps in the mean that pooling="attention" makes of them.
 
@@ -246,6 +249,7 @@ class LSTMTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Recurre
         for weights in features:
             yield score(network, weights, threads)
 
+    @of_one_fit
     def reconstruct(self, X):
         """What the decoder makes of the features of X: how much of it they hold.
 
@@ -272,6 +276,7 @@ class LSTMTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Recurre
             )
         return learner.reconstruct(X)
 
+    @of_one_fit
     def score(self, X, y=None, sample_weight=None):
         """How well it does what it has learned; higher is better.
 

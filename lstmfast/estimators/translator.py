@@ -4,6 +4,7 @@ import numpy as np
 from sklearn.utils._param_validation import StrOptions, validate_parameter_constraints
 from sklearn.utils.validation import check_is_fitted
 
+from ..concurrency import of_one_fit
 from ..config import effective_n_threads
 from ..encoder_decoder import EncoderDecoder, SequencePairs
 from ..examples import PairExamples
@@ -299,6 +300,7 @@ class LSTMTranslator(TokenEstimator):
         n_threads = effective_n_threads(self.n_jobs)
         return sources, self._network.translate(sources, beam_width, max_length, n_threads)
 
+    @of_one_fit
     def predict(self, sources, beam_width=1, max_length=None):
         """The most probable target of each source, or nearly so.
 
@@ -331,6 +333,7 @@ class LSTMTranslator(TokenEstimator):
         """
         return [self._vocabularies[1].decode(ids) for ids in self._translate(sources, beam_width, max_length)[1]]
 
+    @of_one_fit
     def attention_weights(self, sources, targets=None):
         """Where the decoder looked while it wrote each token; `attention` can be called in its place.
 
@@ -362,6 +365,7 @@ class LSTMTranslator(TokenEstimator):
             pairs = self._encode((sources, targets, ""))
         return self._network.attention_weights(pairs, effective_n_threads(self.n_jobs))
 
+    @of_one_fit
     def score(self, sources, targets, beam_width=1, max_length=None):
         """Share of the sources whose translation is the target, token for token.
 
