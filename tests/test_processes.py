@@ -1,0 +1,344 @@
+"""Forks, threads, signals, limits: each scenario in a process of its own that must end in time, without a crash."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+
+from lstmfast import LSTMClassifier, LSTMRegressor
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX processes and signals")
+
+SECONDS = float(os.environ.get("LSTMFAST_TEST_SECONDS", "2"))  # a machine that does nothing else takes 0.1
+
+# A network, which imports faster than the estimators, with batches that are worth several threads.
+MODEL = f"""
+import faulthandler, os, signal, sys, threading, time
+faulthandler.enable()
+faulthandler.dump_traceback_later(25, exit=True)
+import numpy as np
+from lstmfast.losses import SquaredError
+from lstmfast.network import Network
+from lstmfast.sequences import check_sequences
+
+def random_sequences(n, n_steps):
+    return check_sequences(np.random.default_rng(0).random((n, n_steps, 6), np.float32), dtype=np.float32)
+
+def new_network(n_units):
+    network = Network(6, (n_units,), 1)
+    network.initialize(np.random.default_rng(0))
+    return network
+
+def gradient(network, sequences, n_threads=2):
+    n = len(sequences)
+    network.loss_and_gradient(
+        sequences, np.arange(n), SquaredError(), np.ones((n, 1), np.float32), np.ones(n, np.float32) / n,
+        n_threads=n_threads,
+    )
+    return network.gradients.copy()
+
+def os_threads():
+    return len(os.listdir("/proc/self/task"))
+
+network, sequences, limit = new_network(64), random_sequences(48, 40), {SECONDS}
+expected = network.outputs(sequences), gradient(network, sequences, 1)
+
+def check():
+    assert np.array_equal(network.outputs(sequences, n_threads=2), expected[0])
+    assert np.array_equal(gradient(network.copy(), sequences), expected[1])
+"""
+ENVIRONMENT = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+
+
+def run(code, variables=None):
+    """Output of a new process that runs MODEL and the code; it must end well."""
+    process = subprocess.run(
+        [sys.executable, "-c", MODEL + textwrap.dedent(code)], env=ENVIRONMENT | (variables or {}),
+        capture_output=True, text=True, timeout=30,
+    )  # fmt: skip
+    assert process.returncode == 0, f"exit status {process.returncode}\n{process.stderr}"
+    return process.stdout
+
+
+# ---- forks ----------------------------------------------------------------------------------------------------------
+FORKS = """
+def check_in_child():
+    pid = os.fork()
+    if pid:
+        assert os.waitpid(pid, 0)[1] == 0
+        return
+    start = time.perf_counter()
+    check()
+    os._exit(0 if time.perf_counter() - start < limit and os_threads() > 1 else 1)
+
+check()
+"""
+
+
+def test_fork():
+    run(FORKS + "check_in_child(); check(); check_in_child()")
+
+
+def test_fork_from_a_thread_and_while_others_predict():
+    run(
+        FORKS
+        + """
+def use():
+    while not end.is_set():
+        check()
+
+end = threading.Event()
+threads = [threading.Thread(target=use) for _ in range(3)] + [threading.Thread(target=check_in_child)]
+for thread in threads: thread.start()
+for _ in range(5): check_in_child()
+end.set()
+for thread in threads: thread.join()
+"""
+    )
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_pools(tmp_path, method):
+    """multiprocessing imports the main module anew, so it must be a file."""
+    file = tmp_path / "pool.py"
+    file.write_text(
+        MODEL
+        + f"""
+import functools, multiprocessing
+if __name__ == "__main__":
+    check()
+    with multiprocessing.get_context({method!r}).Pool(2) as pool:
+        for result in pool.map(functools.partial(network.outputs, n_threads=2), [sequences] * 4):
+            assert np.array_equal(result, expected[0])
+"""
+    )
+    subprocess.run([sys.executable, str(file)], env=ENVIRONMENT, check=True, timeout=30, capture_output=True)
+
+
+@pytest.mark.parametrize("backend", ["loky", "threading"])
+def test_joblib(backend):
+    """Each worker gets its share of the CPUs."""
+    run(
+        f"""
+        from joblib import Parallel, delayed
+        from lstmfast import config
+        os.environ.pop("OMP_NUM_THREADS", None)
+        cpus = config.effective_n_threads(None)
+        def work(network, sequences):
+            from lstmfast.config import effective_n_threads
+            return effective_n_threads(None), network.outputs(sequences, n_threads=2)
+        check()
+        for n, result in Parallel(2, backend={backend!r})(delayed(work)(network, sequences) for _ in range(4)):
+            assert n == (1 if {backend!r} == "threading" else max(1, cpus // 2)), n
+            assert np.array_equal(result, expected[0])
+        assert config.effective_n_threads(None) == cpus
+        """
+    )
+
+
+# ---- threads --------------------------------------------------------------------------------------------------------
+def test_64_threads_get_the_serial_bits_with_few_threads():
+    run(
+        """
+        before, most, wrong, together = os_threads(), 0, [], threading.Barrier(64)
+        def use():
+            global most
+            together.wait()
+            for _ in range(5):
+                if not np.array_equal(network.outputs(sequences, n_threads=2), expected[0]): wrong.append(True)
+                most = max(most, os_threads())
+            together.wait()
+        threads = [threading.Thread(target=use) for _ in range(64)]
+        for thread in threads: thread.start()
+        for thread in threads: thread.join()
+        assert not wrong
+        assert most - before <= 64 + 4 * len(os.sched_getaffinity(0)), (before, most)
+        """
+    )
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="POSIX processes and signals")
+def test_a_limit_on_threads_leaves_one():
+    """GNU OpenMP would end the process."""
+    run(
+        """
+        import resource
+        if os.getuid() == 0: os.setuid(54321)  # root has no limit
+        resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
+        try:
+            threading.Thread(target=int).start()
+        except RuntimeError:
+            check()
+        else:
+            sys.exit("no limit")
+        """
+    )
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        *[{"OMP_NUM_THREADS": value} for value in ("abc", "0", "4,2")],
+        *[{"OMP_STACKSIZE": value} for value in ("1k", "64k")],
+        {"OMP_DYNAMIC": "true", "OMP_PROC_BIND": "close"}, {"OMP_THREAD_LIMIT": "1"},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_openmp_variables(variables):
+    run("check()", variables)
+
+
+def test_the_interpreter_ends_while_daemon_threads_predict():
+    run(
+        """
+        def use():
+            while True: network.outputs(sequences, n_threads=2)
+        for _ in range(3): threading.Thread(target=use, daemon=True).start()
+        time.sleep(0.2)
+        """
+    )
+
+
+# ---- two threads, one estimator -------------------------------------------------------------------------------------
+X_SMALL = np.random.default_rng(0).normal(size=(20, 5, 2))
+
+
+def test_a_second_fit_is_refused():
+    started, go_on = threading.Event(), threading.Event()
+
+    def callback(info):
+        started.set()
+        go_on.wait(20)
+
+    model = LSTMRegressor(3, max_iter=2, callbacks=callback, random_state=0)
+    thread = threading.Thread(target=model.fit, args=(X_SMALL, np.arange(20.0)))
+    thread.start()
+    assert started.wait(20)
+    for again in (model.fit, model.partial_fit):
+        with pytest.raises(RuntimeError, match="fit already running"):
+            again(X_SMALL, np.arange(20.0))
+    clone(model).set_params(callbacks=None).fit(X_SMALL, np.arange(20.0))
+    go_on.set()
+    thread.join()
+    assert model.n_iter_ == 2
+    model.fit(X_SMALL, np.arange(20.0))
+
+
+def test_a_callback_cannot_fit_its_own_estimator():
+    model = LSTMRegressor(3, max_iter=2)
+    model.callbacks = lambda info: model.fit(X_SMALL, np.arange(20.0))
+    with pytest.raises(RuntimeError, match="fit already running"):
+        model.fit(X_SMALL, np.arange(20.0))
+    model.set_params(callbacks=None).fit(X_SMALL, np.arange(20.0))
+
+
+def test_predict_during_a_fit_sees_one_model():
+    """Fits with two and with five classes by turns: no answer has one's network and the other's names."""
+    few, many = np.arange(20) % 2, np.arange(20) % 5 + 10
+    model = LSTMClassifier(3, max_iter=1, random_state=0, n_jobs=1).fit(X_SMALL, few)
+    expected = {clone(model).fit(X_SMALL, y).predict_proba(X_SMALL).tobytes() for y in (few, many)}
+    end, wrong, seen = threading.Event(), [], set()
+
+    def predict():
+        while not end.is_set():
+            try:
+                seen.add(model.predict_proba(X_SMALL).tobytes())
+                model.predict(X_SMALL)
+            except Exception as error:
+                wrong.append(error)
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    thread = threading.Thread(target=predict)
+    thread.start()
+    try:
+        for i in range(60):
+            model.fit(X_SMALL, many if i % 2 else few)
+    finally:
+        end.set()
+        thread.join()
+        sys.setswitchinterval(interval)
+    assert not wrong
+    assert seen <= expected
+
+
+def test_a_call_goes_on_with_the_model_it_began_with(monkeypatch):
+    """A fit that ends between a call's network and its labels."""
+    model = LSTMClassifier(3, max_iter=1, random_state=0).fit(X_SMALL, np.arange(20) % 2)
+    expected = model.predict(X_SMALL)
+    outputs = LSTMClassifier._outputs
+
+    def outputs_then_fit(self, X, **options):
+        result = outputs(self, X, **options)
+        monkeypatch.undo()
+        model.fit(X_SMALL, np.arange(20) % 2 + 10)
+        return result
+
+    monkeypatch.setattr(LSTMClassifier, "_outputs", outputs_then_fit)
+    assert np.array_equal(model.predict(X_SMALL), expected)
+    assert set(model.classes_) == {10, 11}
+
+
+# ---- signals --------------------------------------------------------------------------------------------------------
+INTERRUPT = """
+sent = []
+def interrupt(after):
+    def send():
+        time.sleep(after)
+        sent.append(time.perf_counter())
+        os.kill(os.getpid(), signal.SIGINT)
+    threading.Thread(target=send, daemon=True).start()
+
+def seconds_to_answer(call, after):
+    interrupt(after)
+    try:
+        call()
+    except KeyboardInterrupt:
+        return time.perf_counter() - sent[-1]
+    sys.exit("it ended before the signal")
+"""
+
+
+@pytest.mark.parametrize("n_threads", [1, 2])
+def test_ctrl_c(n_threads):
+    """Many long sequences, one (whose units the threads share), and a gradient: each takes seconds."""
+    run(
+        f"""
+{INTERRUPT}
+wide, many, one = new_network(512), random_sequences(128, 1000), random_sequences(1, 40_000)
+assert seconds_to_answer(lambda: wide.outputs(many, n_threads={n_threads}), 0.1) < limit / 2
+assert seconds_to_answer(lambda: wide.outputs(one, n_threads={n_threads}), 0.1) < limit / 2
+for after in (0.1, 0.5):
+    assert seconds_to_answer(lambda: gradient(wide, random_sequences(16, 1000), {n_threads}), after) < limit / 2
+check()
+"""
+    )
+
+
+def test_a_handler_that_raises_nothing_lets_a_call_go_on():
+    run(
+        f"""
+{INTERRUPT}
+wide, many, seen = new_network(256), random_sequences(64, 200), []
+expected_wide = wide.outputs(many, n_threads=2)
+signal.signal(signal.SIGINT, lambda *_: seen.append(True))
+interrupt(0.05)
+for _ in range(3):
+    assert np.array_equal(wide.outputs(many, n_threads=2), expected_wide)
+assert seen
+"""
+    )
+
+
+def test_sigterm_ends_the_process():
+    code = MODEL + "print('up', flush=True)\ngradient(new_network(512), random_sequences(24, 2000))"
+    with subprocess.Popen([sys.executable, "-c", code], env=ENVIRONMENT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "up\n"
+        process.terminate()
+        assert process.wait(timeout=5) == -signal.SIGTERM
