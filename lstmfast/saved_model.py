@@ -6,6 +6,10 @@ import numpy as np
 
 from .persistence import ModelFormatError
 
+# What a checkpoint has beside a model: a field of its metadata, and arrays whose names begin like this.
+CHECKPOINT = "checkpoint"
+CHECKPOINT_ARRAYS = f"{CHECKPOINT}."
+
 
 @contextmanager
 def inconsistency(path):
@@ -24,6 +28,7 @@ def check_fields(fields, needed, optional=()):
 
 def rebuild_network(network_class, config, arrays):
     """The network that a file describes, with its weights."""
+    arrays = {name: array for name, array in arrays.items() if not name.startswith(CHECKPOINT_ARRAYS)}
     # A file must not make us allocate what it does not hold: count before building.
     n_values = sum(array.size for array in arrays.values())
     if network_class.count_parameters(**config) != n_values:
