@@ -99,7 +99,7 @@ def state(estimator):
     arrays = estimator._network.parameters, optimizer.first, optimizer.second
     return [array.tobytes() for array in arrays] + [
         optimizer.n_steps, estimator._rng.bit_generator.state, estimator.loss_curve_, estimator.grad_norm_curve_,
-        estimator.validation_scores_, estimator.stop_reason_, estimator.n_iter_,
+        repr(estimator.validation_scores_), estimator.stop_reason_, estimator.n_iter_,
     ]  # fmt: skip
 
 
@@ -192,6 +192,22 @@ def test_validation_data_and_weights(path):
     assert state(make().fit(RAGGED, LABELS, **options, checkpoint=path, resume=True)) == state(whole)
 
 
+@pytest.mark.parametrize("score", [-np.inf, np.inf, np.nan])
+@pytest.mark.parametrize("early_stopping", [False, True])
+def test_scores_that_are_not_finite(path, monkeypatch, score, early_stopping):
+    """JSON has no word for them."""
+    monkeypatch.setattr(LSTMRegressor, "_validation_score", lambda *args: score)
+    options = {"X_val": RAGGED[:3], "y_val": NUMBERS[:3]}
+    whole = make("regressor", early_stopping=early_stopping).fit(RAGGED, NUMBERS, **options)
+    interrupting = make("regressor", early_stopping=early_stopping, callbacks=interrupt_in(3))
+    with pytest.raises(Interrupted):
+        interrupting.fit(RAGGED, NUMBERS, **options, checkpoint=path)
+    resumed = make("regressor", early_stopping=early_stopping).fit(
+        RAGGED, NUMBERS, **options, checkpoint=path, resume=True
+    )
+    assert state(resumed) == state(whole)
+
+
 def test_a_pretrained_start_with_a_frozen_layer(path):
     arguments = {"pretrained": fit(), "n_frozen_layers": 1}
     interrupted(path, 3, **arguments)
@@ -239,6 +255,16 @@ def test_in_another_process(path):
     subprocess.run([sys.executable, "-B", "-c", code, path, Path(__file__).parent], check=True, env=environment)
     end = lstmfast.load(f"{path}.end")
     assert end._network.parameters.tobytes() == fit()._network.parameters.tobytes()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_killed_processes():
+    script = Path(__file__).parents[1] / "tools/kill_resume.py"
+    environment = os.environ | {"PYTHONPATH": str(Path(lstmfast.__file__).parents[1])}
+    command = [sys.executable, "-B", script, "--kills", "2"]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "2 kills, 2 ends bit-identical" in done.stdout
 
 
 # ---- what a resumed fit is ------------------------------------------------------------------------------------------
@@ -554,7 +580,7 @@ FORGED = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("field", [*FORGED, "missing", "unknown", "epochs", "shape", "dtype", "array"])
+@pytest.mark.parametrize("field", [*FORGED, "missing", "unknown", "epochs", "shape", "dtype", "array", "nan"])
 def test_a_forged_checkpoint(path, field):
     interrupted(path, 3)
     Path(f"{path}.previous").unlink()
@@ -570,9 +596,11 @@ def test_a_forged_checkpoint(path, field):
         state["epoch"] = 4
     elif field == "array":
         del arrays["checkpoint.sound"]
+    elif field == "nan":
+        arrays["checkpoint.sound"][0] = np.nan
     else:
         first = arrays["checkpoint.first"]
         arrays["checkpoint.first"] = first[:-1] if field == "shape" else first.astype(np.float64)
     write_model(path, json.loads(json.dumps(metadata)), arrays)
-    with pytest.raises(ModelFormatError):
+    with pytest.raises(ModelFormatError, match=str(path)):
         fit(checkpoint=path, resume=True)

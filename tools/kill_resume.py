@@ -55,8 +55,8 @@ def train(kind, solver, folder, epochs):
         epochs.value = info.epoch
 
     estimator = cls(
-        16, solver=solver, max_iter=25, batch_size=16, learning_rate_init=0.01, random_state=0, n_jobs=1,
-        **{"n_iter_no_change": 25} | arguments, callbacks=count,
+        hidden_layer_sizes=16, solver=solver, max_iter=25, batch_size=16, learning_rate_init=0.01, random_state=0,
+        n_jobs=1, **{"n_iter_no_change": 25} | arguments, callbacks=count,
     )  # fmt: skip
     estimator.fit(*data, checkpoint=folder / "fit", resume=True)
     estimator.save(folder / "model")

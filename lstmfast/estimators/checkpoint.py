@@ -13,12 +13,8 @@ from ..saved_model import CHECKPOINT, CHECKPOINT_ARRAYS, check_fields, inconsist
 from ..training import LoopState
 from .saving import contents, rebuild, stored_parameters
 
-_FREE = {
-    "max_time",
-    "n_jobs",
-    "verbose",
-    "warm_start",
-}  # arguments without effect on where a fit goes from a checkpoint
+# Arguments without effect on where a fit goes from a checkpoint.
+_FREE = {"max_time", "n_jobs", "verbose", "warm_start"}
 _PLANNED = ("cosine", "one_cycle")  # schedules that depend on max_iter
 _COUNTS = ("epoch", "step", "stale", "optimizer_steps", "seed")
 
@@ -147,8 +143,8 @@ def _read_checkpoint(path):
         check_fields(state, (*_COUNTS, "best", "rate_divisor", "generator", "data"))
         if not all(type(state[name]) is int and state[name] >= 0 for name in _COUNTS):
             raise ValueError(f"{', '.join(_COUNTS)} must be integers from 0 on")
-        if not state["rate_divisor"] >= 1:
-            raise ValueError(f"rate_divisor must be at least 1, not {state['rate_divisor']}")
+        if state["seed"] >= 2**32 or not state["rate_divisor"] >= 1:
+            raise ValueError(f"no fit has seed={state['seed']} and rate_divisor={state['rate_divisor']}")
         if state["epoch"] != len(estimator._history.loss_curve):
             raise ValueError("the number of epochs is not that of the losses")
     return estimator, metadata, arrays
@@ -214,9 +210,12 @@ def _restore(trainer, estimator, metadata, arrays):
 
     if f"{CHECKPOINT_ARRAYS}parameters" in arrays:
         best, model = model, array("parameters", model)
+    sound = array("sound", model)
+    if not (np.isfinite(model).all() and np.isfinite(sound).all()):  # moments of squares may be infinite
+        raise ValueError("parameters must be finite")
     network.parameters[...] = model
     network.parameters_changed()
-    trainer.sound_parameters = array("sound", model)
+    trainer.sound_parameters = sound
     optimizer.first[...], optimizer.second[...] = array("first", optimizer.first), array("second", optimizer.second)
     optimizer.n_steps = state["optimizer_steps"]
     trainer.rng.bit_generator.state = state["generator"]
