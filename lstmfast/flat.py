@@ -63,9 +63,12 @@ class FlatParameters:
     def float64(self):
         return self.dtype == np.float64
 
-    def named_parameters(self):
-        """Views of the parameters, by names such as "0.kernel", "0.backward.bias", "embedding.weight"."""
-        return {f"{part}.{name}": array for part, layer in self.parts.items() for name, array in layer.arrays.items()}
+    def named_parameters(self, flat=None):
+        """Views of the parameters, by names such as "0.kernel", "0.backward.bias", "embedding.weight"; or of an array
+        like `parameters`."""
+        flat = self.parameters if flat is None else flat
+        pieces = [(part, layer, name) for part, layer in self.parts.items() for name in layer.arrays]
+        return {f"{part}.{name}": self._view(flat, layer, name) for part, layer, name in pieces}
 
     def initialize(self, rng):
         """Draw new parameters from a numpy Generator."""

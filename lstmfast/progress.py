@@ -4,10 +4,10 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def progress_reporter(verbose, n_epochs, n_batches):
-    """Yields a `Progress` of n_epochs of about n_batches each."""
+def progress_reporter(verbose, n_epochs, n_batches, n_done=0):
+    """Yields a `Progress` of n_epochs of about n_batches each, n_done of which are done."""
     if verbose == 1:
-        with _Bar(n_epochs, n_batches) as bar:
+        with _Bar(n_epochs, n_batches, n_done) as bar:
             yield bar
     elif verbose:
         yield _Lines(n_epochs)
@@ -38,12 +38,13 @@ class _Lines(Progress):
 class _Bar(Progress):
     """tqdm's bar. It moves within epochs too, which may take minutes; tqdm redraws it at most ten times a second."""
 
-    def __init__(self, n_epochs, n_batches):
+    def __init__(self, n_epochs, n_batches, n_done):
         from tqdm.auto import tqdm
 
         # Epochs as floats: how many batches an epoch has is not always known before.
         layout = "{l_bar}{bar}| {n:.1f}/{total} epochs [{elapsed}<{remaining}{postfix}]"
-        self.bar, self.n_batches, self.done = tqdm(total=n_epochs, unit="epoch", bar_format=layout), n_batches, 0
+        self.bar = tqdm(total=n_epochs, initial=n_done, unit="epoch", bar_format=layout)
+        self.n_batches, self.done = n_batches, n_done
 
     def __enter__(self):
         return self

@@ -1,10 +1,15 @@
 """The parts of a saved model, checked against each other: what estimators and the light runtime both read."""
 
+import math
 from contextlib import contextmanager
 
 import numpy as np
 
 from .persistence import ModelFormatError
+
+# What a checkpoint has beside a model: a field of its metadata, and arrays whose names begin like this.
+CHECKPOINT = "checkpoint"
+CHECKPOINT_ARRAYS = f"{CHECKPOINT}."
 
 
 @contextmanager
@@ -24,6 +29,7 @@ def check_fields(fields, needed, optional=()):
 
 def rebuild_network(network_class, config, arrays):
     """The network that a file describes, with its weights."""
+    arrays = {name: array for name, array in arrays.items() if not name.startswith(CHECKPOINT_ARRAYS)}
     # A file must not make us allocate what it does not hold: count before building.
     n_values = sum(array.size for array in arrays.values())
     if network_class.count_parameters(**config) != n_values:
@@ -51,7 +57,9 @@ def encode(value):
     if isinstance(value, np.dtype | type):
         return np.dtype(value).name
     if isinstance(value, np.generic):
-        return value.item()
+        return encode(value.item())
+    if isinstance(value, float) and not math.isfinite(value):
+        return {"type": "float", "value": repr(value)}
     if isinstance(value, tuple | list):
         return [encode(item) for item in value]
     if isinstance(value, dict):
@@ -68,6 +76,8 @@ def decode(value):
     kind, content = value["type"], value["value"]
     if kind == "dict":
         return {decode(key): decode(item) for key, item in content}
+    if kind == "float":
+        return float(content)
     dtype = np.dtype(kind.removeprefix("array "))
     if dtype.kind in "UO":
         if not all(isinstance(item, str) for item in content):

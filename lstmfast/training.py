@@ -1,5 +1,6 @@
 """The fit loop: batches, schedules, early stopping, callbacks, progress."""
 
+import math
 import time
 from dataclasses import dataclass, field
 from types import SimpleNamespace
@@ -61,6 +62,30 @@ class Options:
     early_stopping: bool = False
 
 
+@dataclass
+class LoopState:
+    """Where the fit loop stands between two epochs, beside network, optimiser, generator and history.
+
+    epoch, step : int
+        Epochs and gradient steps that are done.
+    best : float
+        Quality of the best epoch: minus its loss, or with `early_stopping` its validation score.
+    stale : int
+        Epochs since the best got better by `tol`.
+    rate_divisor : float
+        Of the schedule "adaptive".
+    best_parameters : ndarray of shape (n_parameters,) or None
+        With `early_stopping`, those of the best epoch.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    best: float = -math.inf
+    stale: int = 0
+    rate_divisor: float = 1.0
+    best_parameters: np.ndarray | None = None
+
+
 class Trainer:
     """One run of the fit loop over one network.
 
@@ -82,61 +107,62 @@ class Trainer:
         self.network, self.optimizer, self.loss, self.options = network, optimizer, loss, options
         self.rng, self.history, self.validation_score = rng, history, validation_score
         self.workspace, self.threads = Workspace(), ThreadChoice(options.n_threads)
-        self.rate_divisor = 1.0
+        self.loop = LoopState()
+        self._sound, self._sound_rows = network.parameters[: network.n_dense].copy(), []
 
-    def run(self, examples):
+    @property
+    def sound_parameters(self):
+        """The last parameters (n_parameters,) that are known to have a finite loss."""
+        network, sound = self.network, self.network.parameters.copy()
+        sound[: network.n_dense] = self._sound
+        for table, rows, values in self._sound_rows:
+            network.rows_of(table, sound)[rows] = values
+        return sound
+
+    @sound_parameters.setter
+    def sound_parameters(self, values):
+        network = self.network
+        self._sound = values[: network.n_dense].copy()
+        self._sound_rows = [(table, slice(None), network.rows_of(table, values).copy()) for table in network.tables]
+
+    def run(self, examples, save=lambda: None):
         """Train until something says stop; sets `history.stop_reason`.
 
         examples : Examples, or what has its `n_batches` and `batches`
+        save : callable
+            Called after each whole epoch, when all that the next one depends on is in the Trainer's attributes.
 
         The network is usable after every way out, by an exception too: parameters are whole after each batch, and
         finite.
         """
-        options, history, network = self.options, self.history, self.network
-        self.started, self.total_steps, self.step = time.perf_counter(), options.max_iter * examples.n_batches, 0
-        best, best_parameters, stale, history.stop_reason = -np.inf, None, 0, None
-        self.sound, self.sound_rows = network.parameters[: network.n_dense].copy(), []
+        options, history, network, loop = self.options, self.history, self.network, self.loop
+        self.started, self.total_steps = time.perf_counter(), options.max_iter * examples.n_batches
         try:
-            with progress_reporter(options.verbose, options.max_iter, examples.n_batches) as progress:
-                for epoch in range(options.max_iter):
+            with progress_reporter(options.verbose, options.max_iter, examples.n_batches, loop.epoch) as progress:
+                while history.stop_reason is None:
                     if not self._epoch(examples, progress):
                         history.stop_reason = "diverged"
                         break
-                    quality = -history.loss_curve[-1]
-                    if self.validation_score is not None:
-                        history.validation_scores.append(self.validation_score())
-                    if options.early_stopping:
-                        quality = history.validation_scores[-1]
-                    stale = 0 if quality > best + options.tol else stale + 1
-                    if quality > best:
-                        best = quality
-                        if options.early_stopping:
-                            best_parameters = network.parameters.copy()
+                    self._judge()
                     progress.epoch(history, self._rate())
-                    if self._should_stop(epoch, stale):
-                        break
-                    if stale >= options.n_iter_no_change:  # "adaptive": go on, more slowly
-                        self.rate_divisor, stale = self.rate_divisor * 5, 0
+                    self._decide()
+                    if history.stop_reason != "max_time":  # no epoch to go on from: it may be cut short
+                        save()
         except BaseException:  # Ctrl-C, or an error in a callback
             history.stop_reason = "interrupted"
             raise
         finally:
             if history.stop_reason == "diverged" or not np.isfinite(network.parameters).all():
                 self.optimizer.reset()  # its moments would spoil the next fit
-                self._go_back()
-            if best_parameters is not None:
-                network.parameters[...] = best_parameters
+                network.parameters[...] = self.sound_parameters
+            if loop.best_parameters is not None:
+                network.parameters[...] = loop.best_parameters
             network.parameters_changed()
-
-    def _go_back(self):
-        self.network.parameters[: self.network.n_dense] = self.sound
-        for table, rows, values in self.sound_rows:
-            table.arrays["weight"][rows] = values
 
     def _rate(self):
         options = self.options
-        rate = scheduled_rate(options.learning_rate, options.learning_rate_init, self.step, self.total_steps)
-        return rate / self.rate_divisor
+        rate = scheduled_rate(options.learning_rate, options.learning_rate_init, self.loop.step, self.total_steps)
+        return rate / self.loop.rate_divisor
 
     def _epoch(self, examples, progress):
         """One pass over the data, cut short by max_time; False if it diverged."""
@@ -149,7 +175,7 @@ class Trainer:
                 return False
             total_loss += (loss + penalty) * batch.share
             total_norm += norm
-            seen, n_batches, self.step = seen + batch.share, n_batches + 1, self.step + 1
+            seen, n_batches, self.loop.step = seen + batch.share, n_batches + 1, self.loop.step + 1
             progress.batch()
             if options.max_time is not None and time.perf_counter() - self.started >= options.max_time:
                 history.stop_reason = "max_time"
@@ -174,26 +200,43 @@ class Trainer:
         norm, penalty = self.optimizer.penalise(network, n_threads)
         if np.isfinite(norm + loss + penalty):
             # These parameters are now known to have a finite loss: they are kept, of tables the rows about to change.
-            self.sound_rows = [(table, table.rows, table.arrays["weight"][table.rows]) for table in network.tables]
-            self.optimizer.step(network, self._rate(), norm, before=self.sound, n_threads=n_threads)
+            self._sound_rows = [(table, table.rows, table.arrays["weight"][table.rows]) for table in network.tables]
+            self.optimizer.step(network, self._rate(), norm, before=self._sound, n_threads=n_threads)
         return loss, norm, penalty
 
-    def _should_stop(self, epoch, stale):
-        options, history = self.options, self.history
-        if self._callbacks_stop(epoch):
+    def _judge(self):
+        """How good is this epoch, beside the best?"""
+        options, history, loop = self.options, self.history, self.loop
+        loop.epoch += 1
+        quality = -history.loss_curve[-1]
+        if self.validation_score is not None:
+            history.validation_scores.append(self.validation_score())
+        if options.early_stopping:
+            quality = history.validation_scores[-1]
+        loop.stale = 0 if quality > loop.best + options.tol else loop.stale + 1
+        if quality > loop.best:
+            loop.best = quality
+            if options.early_stopping:
+                loop.best_parameters = self.network.parameters.copy()
+
+    def _decide(self):
+        """Stop, go on more slowly, or go on."""
+        options, history, loop = self.options, self.history, self.loop
+        if self._callbacks_stop():
             history.stop_reason = "callback"
-        elif history.stop_reason is None and stale >= options.n_iter_no_change:
+        elif history.stop_reason is None and loop.stale >= options.n_iter_no_change:
             slowest = self._rate() / 5 < 1e-6
             if options.learning_rate != "adaptive" or slowest:
                 history.stop_reason = "early_stopping" if options.early_stopping else "tol"
-        if history.stop_reason is None and epoch + 1 == options.max_iter:
+            else:
+                loop.rate_divisor, loop.stale = loop.rate_divisor * 5, 0
+        if history.stop_reason is None and loop.epoch >= options.max_iter:
             history.stop_reason = "max_iter"
-        return history.stop_reason is not None
 
-    def _callbacks_stop(self, epoch):
+    def _callbacks_stop(self):
         history = self.history
         info = SimpleNamespace(
-            epoch=epoch + 1,
+            epoch=self.loop.epoch,
             loss=history.loss_curve[-1],
             grad_norm=history.grad_norm_curve[-1],
             validation_score=history.validation_scores[-1] if history.validation_scores else None,

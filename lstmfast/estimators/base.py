@@ -292,7 +292,7 @@ class RecurrentEstimator(Explaining, BaseEstimator):
         check_is_fitted(pretrained)
         return pretrained
 
-    def _train(self, network, examples, rng, history, max_iter, validation_score, going_on):
+    def _train(self, network, examples, rng, history, max_iter, validation_score, going_on, checkpoint):
         optimizer = Optimizer(network, **{name: getattr(self, name) for name in _OPTIMIZER_ARGUMENTS})
         if going_on:
             optimizer.go_on_from(self._optimizer)
@@ -301,10 +301,12 @@ class RecurrentEstimator(Explaining, BaseEstimator):
             | {"max_iter": max_iter, "early_stopping": self.early_stopping and validation_score is not None},
             callbacks=self._callbacks(), n_threads=effective_n_threads(self.n_jobs),
         )  # fmt: skip
-        self._network, self._optimizer, self._rng, self._history = network, optimizer, rng, history
+        self._network, self._optimizer, self._rng = network, optimizer, rng
         trainer = Trainer(network, optimizer, self._make_loss(), options, rng, history, validation_score)
+        checkpoint.begin(self, trainer)
+        self._history = history  # from here on an error leaves what has been learned: see _change
         try:
-            trainer.run(examples)
+            trainer.run(examples, checkpoint.save)
         finally:
             self._set_attributes()
 

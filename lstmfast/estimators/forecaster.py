@@ -18,9 +18,10 @@ from ..saved_model import check_fields
 from ..sequences import Sequences, to_contiguous
 from ..series import Origins, Preparation, unit
 from .base import COUNT
+from .checkpoint import Checkpoint
 from .explaining_forecasts import ExplainingForecasts
 from .regressor import LSTMRegressor
-from .sharing import shares_parameters
+from .sharing import shares_checkpoint, shares_parameters
 from .supervised import SupervisedEstimator, pools_by_attention
 
 
@@ -143,7 +144,8 @@ class LSTMForecaster(ExplainingForecasts, SupervisedEstimator):
 
     # ---- fitting ----
 
-    def fit(self, y, X=None):
+    @shares_checkpoint
+    def fit(self, y, X=None, *, checkpoint=None, resume=False):
         """Learn to continue series.
 
         Parameters
@@ -153,6 +155,7 @@ class LSTMForecaster(ExplainingForecasts, SupervisedEstimator):
             Series and DataFrame are continued as such; their index must be evenly spaced.
         X : array-like of shape (T, F), or list of such, default=None
             Covariates, row for row with y, that are known in the future too: holidays, prices, plans.
+        {checkpoint}
 
         Returns
         -------
@@ -162,11 +165,17 @@ class LSTMForecaster(ExplainingForecasts, SupervisedEstimator):
         Raises
         ------
         ValueError, TypeError
-            If an argument is out of range, or y or X are not as described; the message says what is wrong.
-        """
-        return self._change(lambda draft: draft._fit_series(y, X))
+            If an argument is out of range, or y or X are not as described, or the checkpoint is of another fit; the
+            message says what is wrong.
 
-    def _fit_series(self, y, X):
+        Notes
+        -----
+        A checkpoint has no intervals: they are calibrated when training has ended.
+        """
+        kept = Checkpoint(checkpoint, resume)
+        return self._change(lambda draft: draft._fit_series(y, X, kept))
+
+    def _fit_series(self, y, X, checkpoint):
         going_on = self.warm_start and hasattr(self, "_network")
         self._check_arguments()
         preparation = Preparation(
@@ -181,8 +190,9 @@ class LSTMForecaster(ExplainingForecasts, SupervisedEstimator):
             )
         training, validation, calibration = self._split(series)
         history = getattr(self, "_history", None)
+        self._quantiles = ConformalQuantiles.of(np.empty((0, preparation.horizon, self.n_variables_)))
         try:
-            self._fit(*training, None, *validation)
+            self._fit(*training, None, *validation, checkpoint)
         finally:
             if getattr(self, "_history", None) is not history:  # also where training was interrupted
                 self._calibrate(series, calibration)

@@ -38,11 +38,11 @@ class TokenEstimator(RecurrentEstimator):
         super().__init__(*arguments, **parameters)
         self.embedding_dim = embedding_dim
 
-    def _fit(self, data, validation):
+    def _fit(self, data, validation, checkpoint):
         """Fit on data, in whatever form ``_learn`` and ``_encode`` take it; validation likewise, or None."""
         going_on = self.warm_start and hasattr(self, "_network")
         self._check_arguments()
-        random_state = check_random_state(self.random_state)
+        random_state = check_random_state(checkpoint.seed(self.random_state))
         rng = generator(random_state)
         pretrained = None if going_on else self._pretrained_estimator()
         if pretrained is not None:  # with its vocabulary: what a token's number means comes with the weights
@@ -60,9 +60,10 @@ class TokenEstimator(RecurrentEstimator):
         def validation_score():
             return float(np.concatenate(self._log_likelihoods(network, validation)).mean(dtype=np.float64))
 
+        checkpoint.data = sequences, validation
         self._train(
             network, self._examples(sequences, network), rng, History(), self.max_iter,
-            validation_score if validation is not None else None, going_on,
+            validation_score if validation is not None else None, going_on, checkpoint,
         )  # fmt: skip
 
     def _split(self, sequences, random_state):

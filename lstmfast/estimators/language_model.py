@@ -11,8 +11,9 @@ from ..pooling import NO_POOLING
 from ..sequences import Sequences
 from ..vocabulary import END, LEVELS, Vocabulary, framed
 from .base import COUNT
+from .checkpoint import Checkpoint
 from .generative import TokenEstimator
-from .sharing import shares_parameters
+from .sharing import shares_checkpoint, shares_parameters
 
 
 @shares_parameters(without=("bidirectional",))
@@ -99,7 +100,8 @@ class LSTMLanguageModel(LanguageModel, TokenEstimator):
         self.min_frequency = min_frequency
         self.lowercase = lowercase
 
-    def fit(self, texts, y=None, *, texts_val=None):
+    @shares_checkpoint
+    def fit(self, texts, y=None, *, texts_val=None, checkpoint=None, resume=False):
         """Learn a vocabulary and to predict the next token.
 
         Parameters
@@ -110,6 +112,7 @@ class LSTMLanguageModel(LanguageModel, TokenEstimator):
             Ignored; for scikit-learn's sake.
         texts_val : as texts, default=None
             Validation data. Scored after each epoch; with `early_stopping` they decide when to stop.
+        {checkpoint}
 
         Returns
         -------
@@ -120,10 +123,12 @@ class LSTMLanguageModel(LanguageModel, TokenEstimator):
         Raises
         ------
         ValueError, TypeError
-            If an argument is out of range, or texts are not as described; the message says what is wrong.
+            If an argument is out of range, or texts are not as described, or the checkpoint is of another fit; the
+            message says what is wrong.
         """
         validation = None if texts_val is None else (texts_val, "texts_val")
-        return self._change(lambda draft: draft._fit((texts, "texts"), validation))
+        kept = Checkpoint(checkpoint, resume)
+        return self._change(lambda draft: draft._fit((texts, "texts"), validation, kept))
 
     def _learn(self, data):
         texts, _ = data

@@ -13,8 +13,9 @@ from ..pooling import NO_POOLING
 from ..saved_model import check_fields
 from ..vocabulary import END, UNKNOWN, Vocabulary, framed
 from .base import COUNT
+from .checkpoint import Checkpoint
 from .generative import TokenEstimator
-from .sharing import shares_parameters
+from .sharing import shares_checkpoint, shares_parameters
 
 # Scores of this many histories and items are held at once.
 BLOCK_SCORES = 1 << 22
@@ -82,7 +83,8 @@ class LSTMRecommender(TokenEstimator):
         self.n_samples = n_samples
         self.handle_unknown = handle_unknown
 
-    def fit(self, histories, y=None, *, histories_val=None):
+    @shares_checkpoint
+    def fit(self, histories, y=None, *, histories_val=None, checkpoint=None, resume=False):
         """Learn which item follows.
 
         Parameters
@@ -93,6 +95,7 @@ class LSTMRecommender(TokenEstimator):
             Ignored; for scikit-learn's sake.
         histories_val : as histories, default=None
             Validation data. Scored after each epoch; with `early_stopping` they decide when to stop.
+        {checkpoint}
 
         Returns
         -------
@@ -103,10 +106,12 @@ class LSTMRecommender(TokenEstimator):
         Raises
         ------
         ValueError, TypeError
-            If an argument is out of range, or histories are not as described; the message says what is wrong.
+            If an argument is out of range, or histories are not as described, or the checkpoint is of another fit; the
+            message says what is wrong.
         """
         validation = None if histories_val is None else (histories_val, "histories_val")
-        return self._change(lambda draft: draft._fit((histories, "histories"), validation))
+        kept = Checkpoint(checkpoint, resume)
+        return self._change(lambda draft: draft._fit((histories, "histories"), validation, kept))
 
     def _learn(self, data):
         histories, name = data

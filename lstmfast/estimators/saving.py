@@ -24,23 +24,39 @@ _HISTORY = ("loss_curve", "grad_norm_curve", "validation_scores", "stop_reason")
 def save(estimator, path, schema=None):
     """Write a fitted estimator, and the `Schema` of the table it was trained on, if it was one."""
     estimator._check_arguments()  # they may have been changed since; what is saved can be loaded
+    metadata, arrays = contents(estimator, estimator._history)
+    if schema is not None:
+        metadata["table"] = schema.to_file()
+    write_model(path, metadata, arrays)
+
+
+def contents(estimator, history, weights=None):
+    """Metadata and arrays of a model file.
+
+    history : History
+    weights : ndarray of shape (n_parameters,), default=None
+        Instead of those of the estimator's network.
+    """
+    network, fitted = estimator._network, estimator._fitted()
+    arrays = {name: fitted.pop(name) for name in _array_fields(estimator)}
+    metadata = {
+        "estimator": type(estimator).__name__,
+        "parameters": stored_parameters(estimator),
+        "fitted": {name: encode(value) for name, value in fitted.items()},
+        "history": {name: encode(getattr(history, name)) for name in _HISTORY},
+        "network": network.config,
+    }
+    return metadata, network.named_parameters(weights) | arrays
+
+
+def stored_parameters(estimator):
+    """The arguments of an estimator as JSON; those that a file does not keep are None."""
     parameters = estimator.get_params(deep=False)
     # The network holds what became of embedding_weights and pretrained.
     parameters |= dict.fromkeys({"callbacks", "embedding_weights", "pretrained"} & parameters.keys())
     if not isinstance(parameters["random_state"], Integral | None):
         parameters["random_state"] = None
-    network, history, fitted = estimator._network, estimator._history, estimator._fitted()
-    arrays = {name: fitted.pop(name) for name in _array_fields(estimator)}
-    metadata = {
-        "estimator": type(estimator).__name__,
-        "parameters": {name: encode(value) for name, value in parameters.items()},
-        "fitted": {name: encode(value) for name, value in fitted.items()},
-        "history": {name: getattr(history, name) for name in _HISTORY},
-        "network": network.config,
-    }
-    if schema is not None:
-        metadata["table"] = schema.to_file()
-    write_model(path, metadata, network.named_parameters() | arrays)
+    return {name: encode(value) for name, value in parameters.items()}
 
 
 def _array_fields(estimator):
@@ -85,11 +101,12 @@ def load_with_schema(path):
     """As `load`: the estimator, and the `Schema` of the table it was trained on, or None."""
     metadata, arrays = read_model(path)
     with inconsistency(path):
-        estimator = _rebuild(metadata, arrays)
+        estimator = rebuild(metadata, arrays)
         return estimator, Schema.from_file(metadata["table"], estimator) if "table" in metadata else None
 
 
-def _rebuild(metadata, arrays):
+def rebuild(metadata, arrays):
+    """The estimator that is in a file's `contents`; an error where they do not agree."""
     name = metadata["estimator"]
     if name not in _CLASSES:
         raise ValueError(f"unknown estimator {name!r}; this version knows {sorted(_CLASSES)}")
@@ -100,5 +117,5 @@ def _rebuild(metadata, arrays):
     fitted |= {key: decode(value) for key, value in metadata["fitted"].items()}
     network = rebuild_network(estimator._network_class_of(fitted), metadata["network"], arrays)
     check_fields(metadata["history"], _HISTORY)
-    estimator._restore(fitted, network, metadata["history"])
+    estimator._restore(fitted, network, {key: decode(value) for key, value in metadata["history"].items()})
     return estimator

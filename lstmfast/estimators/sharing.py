@@ -3,6 +3,7 @@
 import functools
 import inspect
 import re
+import textwrap
 
 PARAMETERS = """\
 hidden_layer_sizes : int or tuple of int, default=(64,)
@@ -118,6 +119,29 @@ validation_scores_, best_validation_score_ : list of float, float or None
     Score on the validation data after each epoch; None without validation data.
 stop_reason_ : {"tol", "max_iter", "max_time", "early_stopping", "callback", "diverged", "interrupted"}
     Why training ended; "interrupted" also after an error in a callback."""
+
+CHECKPOINT = """\
+checkpoint : str or path-like, default=None
+    File that keeps the fit as it is at its start and after each epoch: model, optimiser and random state. The one
+    before is kept too, in a file with ".previous" at the end of its name. `lstmfast.load` reads either as a model: what
+    the fit would have left, had it been interrupted then.
+resume : bool, default=False
+    Go on from the checkpoint, with the same data and arguments, and end with the very bits of a fit that was never
+    interrupted. Without a file the fit starts anew; where it had come to its end, that is what comes back. Of the
+    arguments, n_jobs, verbose, callbacks and max_time may be others: a fit that max_time ended goes on after its last
+    whole epoch. So may max_iter, to go on for longer, but for the schedules "cosine" and "one_cycle", which depend on
+    it. A damaged file gives way to the one before, with a warning."""
+
+
+def shares_checkpoint(fit):
+    """Decorator for a method `fit`: ``{checkpoint}`` in its docstring becomes the shared text."""
+    if fit.__doc__:  # absent under python -OO
+
+        def indented(match):
+            return textwrap.indent(CHECKPOINT, match[1])
+
+        fit.__doc__ = re.sub(r"^( *)\{checkpoint\}", indented, fit.__doc__, flags=re.MULTILINE)
+    return fit
 
 
 def shares_parameters(cls=None, *, without=()):

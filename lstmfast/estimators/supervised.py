@@ -13,6 +13,8 @@ from ..saved_model import check_fields
 from ..sequences import check_sequences, check_tokens
 from ..training import History
 from .base import RecurrentEstimator, generator
+from .checkpoint import Checkpoint
+from .sharing import shares_checkpoint
 
 
 class SupervisedEstimator(RecurrentEstimator):
@@ -23,7 +25,8 @@ class SupervisedEstimator(RecurrentEstimator):
     - ``_decision_class``: from `lstmfast.decisions`, made of what the estimator learned of its targets
     """
 
-    def fit(self, X, y, sample_weight=None, *, X_val=None, y_val=None):
+    @shares_checkpoint
+    def fit(self, X, y, sample_weight=None, *, X_val=None, y_val=None, checkpoint=None, resume=False):
         """Train on sequences X and their targets y.
 
         Parameters
@@ -37,6 +40,7 @@ class SupervisedEstimator(RecurrentEstimator):
             Weights of the sequences; not negative, not all 0.
         X_val, y_val : as X and y, default=None
             Validation data. Scored after each epoch; with `early_stopping` they decide when to stop.
+        {checkpoint}
 
         Returns
         -------
@@ -46,16 +50,18 @@ class SupervisedEstimator(RecurrentEstimator):
         Raises
         ------
         ValueError, TypeError
-            If an argument is out of range, or X, y or the weights are not as described; the message says what is wrong.
+            If an argument is out of range, or X, y or the weights are not as described, or the checkpoint is of another
+            fit; the message says what is wrong.
         """
-        return self._change(lambda draft: draft._fit(X, y, sample_weight, X_val, y_val))
+        kept = Checkpoint(checkpoint, resume)
+        return self._change(lambda draft: draft._fit(X, y, sample_weight, X_val, y_val, kept))
 
-    def _fit(self, X, y, sample_weight, X_val, y_val):
+    def _fit(self, X, y, sample_weight, X_val, y_val, checkpoint):
         going_on = self.warm_start and hasattr(self, "_network")
         sequences, targets, weights, source = self._check_data(
             X, y, sample_weight, reset=True, going_on=going_on, same_targets=going_on
         )
-        random_state = check_random_state(self.random_state)
+        random_state = check_random_state(checkpoint.seed(self.random_state))
         rng = generator(random_state)
         validation = self._check_validation(X_val, y_val)
         if self.early_stopping and validation is None:
@@ -68,7 +74,9 @@ class SupervisedEstimator(RecurrentEstimator):
             network = self._copy_network(self._network_config(sequences), self._network)
         else:
             network = self._start_network(sequences, targets, weights, rng, source)
-        self._train_on(network, sequences, targets, weights, rng, History(), self.max_iter, validation, going_on)
+        self._train_on(
+            network, sequences, targets, weights, rng, History(), self.max_iter, validation, going_on, checkpoint
+        )
 
     def _partial_fit(self, X, y, sample_weight, *, targets_known):
         going_on = hasattr(self, "_network")
@@ -81,7 +89,7 @@ class SupervisedEstimator(RecurrentEstimator):
         else:
             rng, history = generator(check_random_state(self.random_state)), History()
             network = self._start_network(sequences, targets, weights, rng, source)
-        self._train_on(network, sequences, targets, weights, rng, history, 1, None, going_on)
+        self._train_on(network, sequences, targets, weights, rng, history, 1, None, going_on, Checkpoint())
 
     def _check_data(self, X, y, sample_weight, *, reset, going_on, same_targets):
         """Everything that can be wrong with arguments and data, before anything costly is done.
@@ -153,12 +161,15 @@ class SupervisedEstimator(RecurrentEstimator):
         if bias is not None:
             network.dense[-1].bias = bias
 
-    def _train_on(self, network, sequences, targets, weights, rng, history, max_iter, validation, going_on):
+    def _train_on(self, network, sequences, targets, weights, rng, history, max_iter, validation, going_on, checkpoint):
         def validation_score():
             return self._validation_score(self._validation_outputs(network, validation[0]), validation[1])
 
         examples = Examples(sequences, targets, weights, network.dtype, self.batch_size)
-        self._train(network, examples, rng, history, max_iter, validation_score if validation else None, going_on)
+        checkpoint.data = sequences, targets, weights, validation
+        self._train(
+            network, examples, rng, history, max_iter, validation_score if validation else None, going_on, checkpoint
+        )
 
     def _validation_outputs(self, network, sequences):
         return network.outputs(sequences, n_threads=effective_n_threads(self.n_jobs))

@@ -13,10 +13,11 @@ from ..explanations import feature_score, linear_score, on_vectors
 from ..thread_choice import ThreadChoice
 from .autoencoder import AutoencodingEstimator
 from .base import RecurrentEstimator
+from .checkpoint import Checkpoint
 from .classifier import LSTMClassifier
 from .explaining import check_column
 from .regressor import LSTMRegressor
-from .sharing import shares_parameters
+from .sharing import shares_checkpoint, shares_parameters
 from .supervised import pools_by_attention
 
 # What it learns, and who learns that. Their errors speak of what the user called.
@@ -113,7 +114,8 @@ class LSTMTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Recurre
 
     # ---- fitting: what a learner does, with this estimator's arguments and state ----
 
-    def fit(self, X, y=None, sample_weight=None, *, X_val=None, y_val=None):
+    @shares_checkpoint
+    def fit(self, X, y=None, sample_weight=None, *, X_val=None, y_val=None, checkpoint=None, resume=False):
         """Learn features.
 
         Parameters
@@ -127,6 +129,7 @@ class LSTMTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Recurre
             Weights of the sequences; not negative, not all 0.
         X_val, y_val : as X and y, default=None
             Validation data. Scored after each epoch; with `early_stopping` they decide when to stop.
+        {checkpoint}
 
         Returns
         -------
@@ -136,11 +139,13 @@ class LSTMTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Recurre
         Raises
         ------
         ValueError, TypeError
-            If an argument is out of range, or X, y or the weights are not as described; the message says what is wrong.
+            If an argument is out of range, or X, y or the weights are not as described, or the checkpoint is of another
+            fit; the message says what is wrong.
         """
-        return self._change(lambda draft: draft._fit(X, y, sample_weight, X_val, y_val))
+        kept = Checkpoint(checkpoint, resume)
+        return self._change(lambda draft: draft._fit(X, y, sample_weight, X_val, y_val, kept))
 
-    def _fit(self, X, y, sample_weight, X_val, y_val):
+    def _fit(self, X, y, sample_weight, X_val, y_val, checkpoint):
         self._check_arguments()
         task = self._task_of(y)
         going_on = self.warm_start and hasattr(self, "_network")
@@ -152,8 +157,9 @@ class LSTMTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Recurre
         if task == "reconstruction":
             y, y_val = X, X_val
         learner = self._learner(task, fitted=going_on)
+        checkpoint.whole = lambda learner: self._take_over(learner, task)
         try:
-            learner._fit(X, y, sample_weight, X_val, y_val)
+            learner._fit(X, y, sample_weight, X_val, y_val, checkpoint)
         finally:
             self._take_over(learner, task)
 
@@ -177,6 +183,7 @@ class LSTMTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Recurre
 
     def _take_over(self, learner, task):
         vars(self).update(_state(learner), task_=task)
+        return self
 
     def _network_class_of(self, fitted):
         return _LEARNERS[fitted["task_"]]._network_class

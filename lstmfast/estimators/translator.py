@@ -14,8 +14,9 @@ from ..thread_choice import ThreadChoice
 from ..tokens import check_choice
 from ..vocabulary import END, LEVELS, Vocabulary, framed
 from .base import COUNT
+from .checkpoint import Checkpoint
 from .generative import TokenEstimator
-from .sharing import shares_parameters
+from .sharing import shares_checkpoint, shares_parameters
 
 _SIDES = "sources", "targets"
 _SEARCH_CONSTRAINTS = {"beam_width": [COUNT], "max_length": [COUNT, None]}
@@ -146,7 +147,8 @@ class LSTMTranslator(TokenEstimator):
 
     # ---- fitting ----
 
-    def fit(self, sources, targets, *, sources_val=None, targets_val=None):
+    @shares_checkpoint
+    def fit(self, sources, targets, *, sources_val=None, targets_val=None, checkpoint=None, resume=False):
         """Learn two vocabularies, and to write targets.
 
         Parameters
@@ -155,6 +157,7 @@ class LSTMTranslator(TokenEstimator):
             A target for each source. Some of them may be empty, but not all of either.
         sources_val, targets_val : as sources and targets, default=None
             Validation data. Scored after each epoch; with `early_stopping` they decide when to stop.
+        {checkpoint}
 
         Returns
         -------
@@ -165,12 +168,14 @@ class LSTMTranslator(TokenEstimator):
         Raises
         ------
         ValueError, TypeError
-            If an argument is out of range, or the texts are not as described; the message says what is wrong.
+            If an argument is out of range, or the texts are not as described, or the checkpoint is of another fit; the
+            message says what is wrong.
         """
         if (sources_val is None) != (targets_val is None):
             raise ValueError("sources_val and targets_val go together; only one of them was given")
         validation = None if sources_val is None else (sources_val, targets_val, "_val")
-        return self._change(lambda draft: draft._fit((sources, targets, ""), validation))
+        kept = Checkpoint(checkpoint, resume)
+        return self._change(lambda draft: draft._fit((sources, targets, ""), validation, kept))
 
     def _check_arguments(self):
         super()._check_arguments()
