@@ -88,7 +88,7 @@ class SupervisedEstimator(RecurrentEstimator):
         Returns sequences, targets, weights and the network that `pretrained` gives, or None.
         """
         self._check_arguments()
-        if y is None:
+        if y is None and X is not None:  # check_sequences says what is wrong with no X
             raise ValueError(f"This {type(self).__name__} estimator requires y to be passed, but the target y is None.")
         source = None if going_on else self._pretrained_network()
         network = self._network if going_on else source
