@@ -25,6 +25,7 @@ from ..pooling import POOLINGS
 from ..sequences import as_numbers, check_finite
 from ..training import History, Options, Trainer
 from ..transfer import take_over
+from ..workspace import out_of_memory
 from .explaining import Explaining
 from .saving import load, save
 
@@ -163,12 +164,15 @@ class RecurrentEstimator(Explaining, BaseEstimator):
         """Run an action on a copy, and take over what it did: an error in it leaves this estimator untouched.
 
         An interrupt or an error in a callback comes after training began; then the weights of the last whole batch
-        are kept, and it goes on to the caller.
+        are kept, and it goes on to the caller. Where memory runs out nothing is kept.
         """
         draft = object.__new__(type(self))
         vars(draft).update(vars(self))
         try:
             action(draft)
+        except MemoryError as error:
+            draft = self
+            raise out_of_memory(error) from error
         finally:
             if getattr(draft, "_history", None) is not getattr(self, "_history", None):
                 self.__dict__ = vars(draft)  # whole: what the draft has lost, as feature names, is gone here too

@@ -1,5 +1,7 @@
 """What the estimators share that learn a target y for each sequence of X, or for each of its steps."""
 
+import copy
+
 import numpy as np
 from sklearn.utils import check_random_state
 from sklearn.utils.metaestimators import available_if
@@ -76,7 +78,7 @@ class SupervisedEstimator(RecurrentEstimator):
         )
         if going_on:
             network = self._copy_network(self._network_config(sequences), self._network)
-            rng, history = self._rng, self._history.copy()
+            rng, history = copy.deepcopy(self._rng), self._history.copy()
         else:
             rng, history = generator(check_random_state(self.random_state)), History()
             network = self._start_network(sequences, targets, weights, rng, source)
