@@ -17,10 +17,12 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from .._core import ACTIVATIONS, CELLS, RECURRENT_ACTIVATIONS
+from .._version import __version__
 from ..config import effective_n_threads
 from ..layers.parameters import check_dtype, check_size
 from ..network import Network
 from ..optimizers import SCHEDULES, SOLVERS, Optimizer
+from ..persistence import VersionWarning
 from ..pooling import POOLINGS
 from ..sequences import as_numbers, check_finite
 from ..training import History, Options, Trainer
@@ -149,6 +151,21 @@ class RecurrentEstimator(Explaining, BaseEstimator):
         self.n_jobs = n_jobs
         self.dtype = dtype
         self.callbacks = callbacks
+
+    def __getstate__(self):
+        return super().__getstate__() | {"_lstmfast_version": __version__}
+
+    def __setstate__(self, state):
+        state = dict(state)
+        pickled_by = state.pop("_lstmfast_version", "another release")
+        if pickled_by != __version__:
+            warnings.warn(
+                f"This {type(self).__name__} was pickled by lstmfast {pickled_by} and is read by {__version__}, which "
+                "may not understand it. Files that save() writes can be read by every later release.",
+                VersionWarning,
+                stacklevel=2,
+            )
+        super().__setstate__(state)
 
     def __sklearn_clone__(self):
         # A clone of what was trained before would be untrained.
