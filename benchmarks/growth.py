@@ -1,6 +1,6 @@
 """Memory of the process over many predictions and fits: it must not grow.
 
-    python -m benchmarks.growth [--predictions N] [--fits N]
+python -m benchmarks.growth [--predictions N] [--fits N]
 """
 
 import argparse
