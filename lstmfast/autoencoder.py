@@ -9,7 +9,7 @@ from .pooling import NO_POOLING
 from .sequences import step_rows
 from .stack import Stack, repeat_rows
 from .thread_choice import ThreadChoice
-from .workspace import Workspace
+from .workspace import Workspace, explains_memory
 
 
 class Decoder:
@@ -162,6 +162,7 @@ class Autoencoder(Network):
                 y = self.decoder.forward(batch, codes[rows], workspace=workspace, n_threads=n_used).y
             yield step_rows(sequences.offsets[rows], batch.lengths), y
 
+    @explains_memory
     @np.errstate(all="ignore")
     def reconstruct(self, sequences, n_threads=1):
         """What the decoder makes of the codes of Sequences: as their steps; of tokens, the most probable ones.
@@ -176,6 +177,7 @@ class Autoencoder(Network):
                 result[steps, 0] = head.best(y, n_threads)
         return result
 
+    @explains_memory
     @np.errstate(all="ignore")
     def step_losses(self, sequences, n_threads=1):
         """Squared error of each step of Sequences (n_steps,), the mean of its features; of tokens, -log probability."""

@@ -63,6 +63,8 @@ class ConformalQuantiles:
             raise ValueError(f"quantiles for outputs of shape {shape} are expected, got {values.shape}")
         if (np.diff(ranks, prepend=0) <= 0).any() or not (np.diff(values, axis=0, prepend=0) >= 0).all():
             raise ValueError("ranks and quantiles must rise")
+        if self.n > 2**53:  # float64 would round it up, beyond the last
+            raise ValueError(f"{self.n} residuals are too many for quantiles")
         if dependence.shape != shape or not (dependence >= 1).all():
             raise ValueError("the dependence of quantiles must be at least 1, for each")
 

@@ -18,7 +18,7 @@ from .sequences import Sequences, step_rows
 from .stack import Masks, Stack, StackPass, State, groups, repeat_rows
 from .thread_choice import ThreadChoice
 from .vocabulary import END, UNKNOWN
-from .workspace import Workspace
+from .workspace import Workspace, explains_memory
 
 # Ways to go on that a beam search compares at once, of all its sources together: bounds its memory, 8 bytes each.
 BEAM_CANDIDATES = 1 << 21
@@ -337,6 +337,7 @@ class EncoderDecoder(FlatParameters):
         rows = np.arange(len(pairs))
         return self._forward(pairs, rows, self.no_masks(), training=True, workspace=Workspace(), n_threads=n_threads)
 
+    @explains_memory
     @np.errstate(all="ignore")
     def source_gradient(self, pairs, n_threads=1):
         """Gradient (n_steps, embedding_dim) of the log-likelihoods of pairs of equal lengths, summed, at the steps of
@@ -362,6 +363,7 @@ class EncoderDecoder(FlatParameters):
                 )
             yield rows, record
 
+    @explains_memory
     @np.errstate(all="ignore")
     def log_likelihoods(self, pairs, n_threads=1):
         """Logarithm of the probability of each target's tokens and of its end, given its source.
@@ -378,6 +380,7 @@ class EncoderDecoder(FlatParameters):
             result[places] = self.head.log_likelihoods(record.z, record.targets, n_threads)
         return np.split(result, first[1:])
 
+    @explains_memory
     @np.errstate(all="ignore")
     def attention_weights(self, pairs, n_threads=1):
         """Which tokens of the source each token of the target was written by.
@@ -397,6 +400,7 @@ class EncoderDecoder(FlatParameters):
 
     # ---- given sources alone ----
 
+    @explains_memory
     @np.errstate(all="ignore")
     def translate(self, sources, beam_width=1, max_length=None, n_threads=1):
         """The most probable target of each source, or nearly so.

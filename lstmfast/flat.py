@@ -101,4 +101,6 @@ class FlatParameters:
         self.__init__(**state["config"])
         if state["parameters"].shape != self.parameters.shape:
             raise ValueError(f"{len(state['parameters'])} parameters do not fit a network of {len(self.parameters)}")
+        if not np.isfinite(state["parameters"]).all():
+            raise ValueError("parameters must be finite")
         self.parameters[...] = state["parameters"]

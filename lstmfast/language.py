@@ -12,7 +12,7 @@ from .pooling import NO_POOLING
 from .saved_model import check_fields
 from .tokens import tokenise
 from .vocabulary import END, UNKNOWN, Vocabulary, framed
-from .workspace import Workspace
+from .workspace import Workspace, explains_memory
 
 # Texts side by side, and steps of each, while likelihoods are computed: full tiles, and a bounded workspace.
 LANES, CHUNK = 256, 128
@@ -185,6 +185,7 @@ def saved_vocabulary(fitted, network):
     return vocabulary
 
 
+@explains_memory
 @np.errstate(all="ignore")  # whatever the caller set: tiny products underflow
 def log_likelihoods(network, texts, n_threads=1):
     """Logarithm of the probability of each token.

@@ -13,7 +13,7 @@ from .sequences import step_rows
 from .stack import Stack, groups, repeat_rows
 from .stream import FrontStream
 from .thread_choice import ThreadChoice
-from .workspace import Workspace
+from .workspace import Workspace, explains_memory
 
 # Sequences that predict takes at once: enough for full tiles on every thread, few enough for a bounded workspace.
 PREDICT_SEQUENCES = 1024
@@ -125,6 +125,7 @@ class Network(FlatParameters):
 
     # ---- forward ----
 
+    @explains_memory
     @np.errstate(all="ignore")  # whatever the caller set: tiny products underflow
     def outputs(self, sequences, *, hidden=False, last=False, n_threads=1):
         """Outputs (n, n_outputs) of Sequences; with hidden, what the output layer sees (n, d) instead. Without pooling
@@ -157,6 +158,7 @@ class Network(FlatParameters):
                 )  # fmt: skip
                 yield rows, record, n_used
 
+    @explains_memory
     @np.errstate(all="ignore")
     def attention(self, sequences, n_threads=1):
         """Weight of each step (n_steps,) in the mean that pooling "attention" makes of its sequence."""
@@ -166,6 +168,7 @@ class Network(FlatParameters):
             result[step_rows(sequences.offsets[rows], record.batch.lengths)] = tape.weights
         return result
 
+    @explains_memory
     @np.errstate(all="ignore")
     def labels(self, sequences, n_threads=1):
         """Number of the best label of each step (n_steps,), without pooling: of a CRF the most probable sequence."""
@@ -176,6 +179,7 @@ class Network(FlatParameters):
             result[step_rows(sequences.offsets[rows], batch.lengths)] = self.crf.decode(batch, z, n_threads)
         return result
 
+    @explains_memory
     @np.errstate(all="ignore")
     def label_probabilities(self, sequences, n_threads=1):
         """Probability of each label at each step (n_steps, n_outputs), without pooling."""
@@ -188,6 +192,7 @@ class Network(FlatParameters):
             result[step_rows(sequences.offsets[rows], batch.lengths)] = self.crf.marginals(batch, z, n_threads)
         return result
 
+    @explains_memory
     @np.errstate(all="ignore")
     def log_likelihoods(self, chunk, workspace, n_threads=1):
         """Logarithm of the probability (n_steps,) of each target of a Minibatch, without pooling; its state is
@@ -211,6 +216,7 @@ class Network(FlatParameters):
         if self.crf is not None:
             raise ValueError(f"a model with a CRF has no {what}: each label depends on the whole sequence")
 
+    @explains_memory
     @np.errstate(all="ignore")
     def step_outputs(self, sequences, activation, n_threads=1):
         """Outputs (n_steps, n_outputs) after every step of Sequences, through activation ("softmax", "sigmoid", None).
@@ -325,6 +331,7 @@ class Network(FlatParameters):
             value += part
         return value
 
+    @explains_memory
     @np.errstate(all="ignore")
     def input_gradient(self, sequences, doutputs, n_threads=1):
         """Gradient of the steps (n_steps, n_features), of a network without an embedding or frozen layers.

@@ -30,6 +30,8 @@ from itertools import pairwise
 
 import numpy as np
 
+from .workspace import explains_memory
+
 # Values looked at or converted at a time: 256 KiB of float32, so temporaries stay in the L2 cache.
 CHUNK = 1 << 16
 
@@ -160,6 +162,7 @@ class StepValues:
         return StepValues(self.values.astype(dtype), self.offsets)
 
 
+@explains_memory
 def check_sequences(X, *, dtype, estimator=None, reset=True):
     """Check X, pack it and, where an estimator is given, check or set what that remembers of X.
 

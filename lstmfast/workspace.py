@@ -1,10 +1,31 @@
 """Aligned arrays, reused from one batch to the next."""
 
+import functools
 import math
 
 import numpy as np
 
 ALIGNMENT = 64  # bytes in a cache line and in the widest vector: no vector then straddles two lines
+_ADVICE = "lower batch_size, hidden_layer_sizes or the length of the sequences, or take fewer sequences at a time"
+
+
+def out_of_memory(error):
+    """A MemoryError that says what another one says, which may be nothing, and what to lower."""
+    said = str(error) or "out of memory"
+    return error if _ADVICE in said else MemoryError(f"{said}; {_ADVICE}")
+
+
+def explains_memory(function):
+    """Decorator: makes MemoryErrors, of NumPy too, say what to lower."""
+
+    @functools.wraps(function)
+    def explaining(*arguments, **keywords):
+        try:
+            return function(*arguments, **keywords)
+        except MemoryError as error:
+            raise out_of_memory(error) from error
+
+    return explaining
 
 
 def aligned_empty(shape, dtype):
@@ -14,10 +35,8 @@ def aligned_empty(shape, dtype):
     try:
         buffer = np.empty(n_bytes + ALIGNMENT, np.uint8)
     except (MemoryError, ValueError) as error:
-        raise MemoryError(
-            f"an array of shape {tuple(shape)} needs {n_bytes / 2**30:.1f} GiB; lower batch_size, "
-            "hidden_layer_sizes or the length of the sequences"
-        ) from error
+        size = f"{n_bytes / 2**30:.1f} GiB" if n_bytes >= 2**30 else f"{n_bytes / 2**20:.1f} MiB"
+        raise MemoryError(f"an array of shape {tuple(shape)} needs {size}; {_ADVICE}") from error
     start = -buffer.__array_interface__["data"][0] % ALIGNMENT
     return buffer[start : start + n_bytes].view(dtype).reshape(shape)
 

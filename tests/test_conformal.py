@@ -82,6 +82,7 @@ def test_coverage_of_exchangeable_errors():
         (np.array([1, 2]), np.array([[[-1.0]], [[1.0]]]), 1.0),
         (np.array([1, 2]), np.array([[[1.0]], [[np.nan]]]), 1.0),
         (np.array([[1], [2]]), np.ones((2, 1, 1)), 1.0),
+        (np.array([1, 2**62 + 1]), np.ones((2, 1, 1)), 1.0),  # float64 rounds it up or down
         (np.array([1, 2]), np.ones((2, 1, 1)), 0.5),
         (np.array([1, 2]), np.ones((2, 1, 1)), np.nan),
     ],

@@ -17,15 +17,18 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from .._core import ACTIVATIONS, CELLS, RECURRENT_ACTIVATIONS
+from .._version import __version__
 from ..concurrency import of_one_fit, only_fit
 from ..config import effective_n_threads
 from ..layers.parameters import check_dtype, check_size
 from ..network import Network
 from ..optimizers import SCHEDULES, SOLVERS, Optimizer
+from ..persistence import VersionWarning
 from ..pooling import POOLINGS
 from ..sequences import as_numbers, check_finite
 from ..training import History, Options, Trainer
 from ..transfer import take_over
+from ..workspace import out_of_memory
 from .explaining import Explaining
 from .saving import load, save
 
@@ -150,6 +153,21 @@ class RecurrentEstimator(Explaining, BaseEstimator):
         self.dtype = dtype
         self.callbacks = callbacks
 
+    def __getstate__(self):
+        return super().__getstate__() | {"_lstmfast_version": __version__}
+
+    def __setstate__(self, state):
+        state = dict(state)
+        pickled_by = state.pop("_lstmfast_version", "another release")
+        if pickled_by != __version__:
+            warnings.warn(
+                f"This {type(self).__name__} was pickled by lstmfast {pickled_by} and is read by {__version__}, which "
+                "may not understand it. Files that save() writes can be read by every later release.",
+                VersionWarning,
+                stacklevel=2,
+            )
+        super().__setstate__(state)
+
     def __sklearn_clone__(self):
         # A clone of what was trained before would be untrained.
         bare = copy.copy(self)
@@ -164,13 +182,17 @@ class RecurrentEstimator(Explaining, BaseEstimator):
         """Run an action on a copy, and take over what it did: an error in it leaves this estimator untouched.
 
         An interrupt or an error in a callback comes after training began; then the weights of the last whole batch
-        are kept, and it goes on to the caller. RuntimeError if another thread is at it.
+        are kept, and it goes on to the caller. Where memory runs out nothing is kept. RuntimeError if another thread
+        is at it.
         """
         draft = object.__new__(type(self))
         with only_fit(self):
             vars(draft).update(vars(self))
             try:
                 action(draft)
+            except MemoryError as error:
+                draft = self
+                raise out_of_memory(error) from error
             finally:
                 if getattr(draft, "_history", None) is not getattr(self, "_history", None):
                     self.__dict__ = vars(draft)  # whole: what the draft has lost, as feature names, is gone here too

@@ -223,7 +223,6 @@ class LSTMRecommender(TokenEstimator):
                 result[row] = tokens[best[np.argsort(-values[best], kind="stable")[:k]]]
         return result
 
-    @np.errstate(all="ignore")
     def _scores(self, histories, exclude_seen):
         """Pairs (rows, scores of all items (n, n_items)) that together hold all histories of ids."""
         network, n_threads = self._network, effective_n_threads(self.n_jobs)

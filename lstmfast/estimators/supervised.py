@@ -1,5 +1,7 @@
 """What the estimators share that learn a target y for each sequence of X, or for each of its steps."""
 
+import copy
+
 import numpy as np
 from sklearn.utils import check_random_state
 from sklearn.utils.metaestimators import available_if
@@ -85,7 +87,7 @@ class SupervisedEstimator(RecurrentEstimator):
         )
         if going_on:
             network = self._copy_network(self._network_config(sequences), self._network)
-            rng, history = self._rng, self._history.copy()
+            rng, history = copy.deepcopy(self._rng), self._history.copy()
         else:
             rng, history = generator(check_random_state(self.random_state)), History()
             network = self._start_network(sequences, targets, weights, rng, source)
@@ -97,7 +99,7 @@ class SupervisedEstimator(RecurrentEstimator):
         Returns sequences, targets, weights and the network that `pretrained` gives, or None.
         """
         self._check_arguments()
-        if y is None:
+        if y is None and X is not None:  # check_sequences says what is wrong with no X
             raise ValueError(f"This {type(self).__name__} estimator requires y to be passed, but the target y is None.")
         source = None if going_on else self._pretrained_network()
         network = self._network if going_on else source
