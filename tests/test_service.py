@@ -77,6 +77,11 @@ def steps(n):
     return RNG.normal(size=(n, F)).astype("<f4")
 
 
+def run(scene):
+    """A coroutine's result; what would wait forever fails."""
+    return asyncio.run(asyncio.wait_for(scene, 20))
+
+
 # ---- streams ---------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("name", MODELS)
 def test_any_streams_that_step_together_get_the_bits_of_streams_of_their_own(streams, saved, name):
@@ -113,7 +118,7 @@ def test_steps_of_one_turn_are_one_batch(streams, saved):
         rows = [batcher.pool.open() for _ in range(10)]
         return await asyncio.gather(*(batcher.step(row, one) for row, one in zip(rows, x, strict=True)))
 
-    answers = asyncio.run(turn())
+    answers = run(turn())
     assert np.array_equal(answers, [model.stream().step(one) for one in x])
     assert (batcher.n_steps, batcher.n_batches) == (10, 3)  # 4 + 4 + 2
 
@@ -128,7 +133,7 @@ def test_a_stream_takes_one_step_at_a_time(streams, saved):
         batcher.close(row)
         return await asyncio.gather(*answers, return_exceptions=True)
 
-    closed, answer = asyncio.run(scene())
+    closed, answer = run(scene())
     assert isinstance(closed, streams.ClosedError)
     assert answer.shape == (3,)
 
@@ -141,7 +146,7 @@ def test_a_fault_in_the_model_reaches_every_caller(streams, saved):
         failed = await asyncio.gather(*answers, return_exceptions=True)
         return failed, await batcher.step(rows[0], steps(1)[0])
 
-    failed, answer = asyncio.run(scene())
+    failed, answer = run(scene())
     assert [type(error) for error in failed] == [ValueError, ValueError]
     assert answer.shape == (3,)
 
@@ -216,11 +221,13 @@ def test_other_refusals(client):
 def test_idle_streams_are_closed(client):
     http, _ = client(idle_s=0.2)
     names = [http.post("/streams").json()["id"] for _ in range(2)]
-    with http.websocket_connect("/live") as live:
-        for _ in range(5):  # half a second in all
+    with http.websocket_connect("/live") as idle, http.websocket_connect("/live") as live:
+        for x in steps(5):  # half a second in all
             time.sleep(0.1)
+            live.send_bytes(x.tobytes())
+            assert len(live.receive_bytes()) == 12
             assert http.post(f"/streams/{names[0]}/step", content=steps(1).tobytes(), headers=BINARY).status_code == 200
-        assert live.receive()["code"] == 1001
+        assert idle.receive()["code"] == 1001
     assert http.post(f"/streams/{names[1]}/step", content=steps(1).tobytes(), headers=BINARY).status_code == 404
     assert http.get("/health").json()["streams"] == 1
 

@@ -1,6 +1,7 @@
 """Thousands of live streams on one set of weights: their states in one place, the steps of one moment in one call."""
 
 import asyncio
+from functools import lru_cache
 from itertools import islice
 
 import numpy as np
@@ -35,7 +36,7 @@ def _take(state, rows):
 class StreamPool:
     """The states of `capacity` streams, any of which take a step together.
 
-    All memory is taken at the start and none afterwards: a stream more or less changes nothing.
+    The states take their memory at the start: a stream more or less changes nothing. Not for several threads at once.
 
     Parameters
     ----------
@@ -50,8 +51,9 @@ class StreamPool:
     """
 
     def __init__(self, model, capacity):
-        self._model, self.capacity = model, capacity
+        self.capacity = capacity
         self._state = model.stream(capacity).state
+        self._stream = lru_cache(16)(model.stream)  # by size: to make one costs more than a step of a few rows
         self._free = list(range(capacity))
 
     def __len__(self):
@@ -88,7 +90,7 @@ class StreamPool:
         -------
         y : ndarray of shape (len(rows), n_outputs)
         """
-        stream = self._model.stream(len(rows))  # weights are shared: 0.1 ms, little beside a request for each row
+        stream = self._stream(len(rows))
         stream.state = _take(self._state, rows)
         y = stream.step(x)
         for array, new in zip(_arrays(self._state), _arrays(stream.state), strict=True):
