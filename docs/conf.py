@@ -45,7 +45,7 @@ _FROM_SCIKIT_LEARN = re.compile(r"set_\w+_request|get_metadata_routing|set_outpu
 # ---- gallery: the quick examples run, the others are shown ----
 _QUICK = ["explanations", "forecast_co2", "japanese_vowels", "names_gender", "sunspots"]
 sphinx_gallery_conf = {
-    "examples_dirs": "../examples",
+    "examples_dirs": "../examples",  # a folder with a README.md would be a section: service/ has a README.markdown
     "gallery_dirs": "examples",
     "filename_pattern": rf"/({'|'.join(_QUICK)})\.py$",
     "within_subsection_order": "FileNameSortKey",
