@@ -15,6 +15,14 @@ KERNELS = [f"src/kernels_{precision}_{isa}.c" for precision in ("f32", "f64") fo
 # each kernels_*.c names its instruction set, and the best one is chosen at run time. Multiply-adds are fused where the
 # kernels say so and nowhere else, hence -ffp-contract=off.
 UNIX_FLAGS = ["-O3", "-g0", "-std=c11", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math"]
+# LSTMFAST_DEBUG names a build that looks for faults; tools/check_memory.py makes it and runs the tests on it.
+DEBUG = os.environ.get("LSTMFAST_DEBUG", "")
+DEBUG_FLAGS = {
+    "": [],
+    "bounds": [],  # every index of a memoryview is checked, see below
+    "address": ["-O1", "-g1", "-fno-omit-frame-pointer", "-fsanitize=address,undefined,float-cast-overflow"],
+    "thread": ["-O1", "-g1", "-fsanitize=thread"],
+}
 OPENMP_PROBE = "#include <omp.h>\nint main(void) { return omp_get_max_threads() < 1; }\n"
 
 
@@ -48,7 +56,8 @@ class BuildExt(build_ext):
         if self.compiler.compiler_type == "msvc":
             compile_flags = ["/O2", "/std:c11", "/fp:precise", *compile_flags]
         else:
-            compile_flags = [*UNIX_FLAGS, *compile_flags]
+            compile_flags = [*UNIX_FLAGS, *compile_flags, *DEBUG_FLAGS[DEBUG]]
+            link_flags = [*link_flags, *DEBUG_FLAGS[DEBUG]]
         for extension in self.extensions:
             extension.extra_compile_args = compile_flags
             extension.extra_link_args = link_flags
@@ -65,7 +74,14 @@ setup(
                 include_dirs=["src"],
             )
         ],
-        compiler_directives={"language_level": 3, "boundscheck": False, "wraparound": False, "initializedcheck": False},
+        build_dir=f"build/{DEBUG}" if DEBUG else None,  # Cython does not notice that directives have changed
+        compiler_directives={
+            "language_level": 3,
+            "boundscheck": DEBUG == "bounds",
+            "wraparound": False,
+            "initializedcheck": DEBUG == "bounds",
+            "show_performance_hints": False,
+        },
     ),
     cmdclass={"build_ext": BuildExt},
 )
