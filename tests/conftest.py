@@ -15,6 +15,7 @@ EXPLAINED_SKIPS = {
     "could not import 'keras'": "600 MB with its backend; what it computes is in tests/golden",
     "could not import 'sktime'": "30 MB and half a minute of its checks; run when it is installed",
     "could not import 'h5py'": "for one kind of file; run when it is installed",
+    "reads /proc": "forks and signals as Linux has them; the wheels for Linux run them",
     "root may write": "needs a user who is not root",
 }
 
