@@ -261,7 +261,7 @@ def forward(list passes, Py_ssize_t n_threads=1):
     if plan.shares_units():
         with nogil, parallel(num_threads=threads):
             table.recurrent_forward_shared(plan.calls[0], &place, threadid(), LSTMFAST_TEAM_SIZE)
-    elif threads == 1:
+    elif threads == 1 or plan.n_ranges == 1:  # a helper that has nothing to do would still spin
         with nogil:
             for i in range(plan.n_ranges):
                 table.recurrent_forward(plan.ranges[i].call, plan.ranges[i].begin, plan.ranges[i].end)

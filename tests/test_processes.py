@@ -5,15 +5,10 @@ import signal
 import subprocess
 import sys
 import textwrap
-import threading
 
-import numpy as np
 import pytest
-from sklearn.base import clone
 
-from lstmfast import LSTMClassifier, LSTMRegressor
-
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX processes and signals")
+pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 
 SECONDS = float(os.environ.get("LSTMFAST_TEST_SECONDS", "2"))  # a machine that does nothing else takes 0.1
 
@@ -56,14 +51,13 @@ def check():
 ENVIRONMENT = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
 
 
-def run(code, variables=None):
-    """Output of a new process that runs MODEL and the code; it must end well."""
+def run(code, variables=None, first=""):
+    """A new process that imports `first`, then runs MODEL and the code; it must end well."""
     process = subprocess.run(
-        [sys.executable, "-c", MODEL + textwrap.dedent(code)], env=ENVIRONMENT | (variables or {}),
+        [sys.executable, "-c", first + MODEL + textwrap.dedent(code)], env=ENVIRONMENT | (variables or {}),
         capture_output=True, text=True, timeout=30,
     )  # fmt: skip
     assert process.returncode == 0, f"exit status {process.returncode}\n{process.stderr}"
-    return process.stdout
 
 
 # ---- forks ----------------------------------------------------------------------------------------------------------
@@ -163,7 +157,6 @@ def test_64_threads_get_the_serial_bits_with_few_threads():
     )
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="POSIX processes and signals")
 def test_a_limit_on_threads_leaves_one():
     """GNU OpenMP would end the process."""
     run(
@@ -194,6 +187,23 @@ def test_openmp_variables(variables):
     run("check()", variables)
 
 
+@pytest.mark.parametrize("first", ["import torch", "from lstmfast import _core"])
+def test_two_openmp_runtimes(first):
+    pytest.importorskip("torch", reason="PyTorch is not installed")
+    run(
+        FORKS
+        + """
+import torch
+module = torch.nn.LSTM(64, 64)
+for _ in range(2):
+    module(torch.zeros(40, 48, 64))
+    check()
+check_in_child()
+""",
+        first=first,
+    )
+
+
 def test_the_interpreter_ends_while_daemon_threads_predict():
     run(
         """
@@ -203,86 +213,6 @@ def test_the_interpreter_ends_while_daemon_threads_predict():
         time.sleep(0.2)
         """
     )
-
-
-# ---- two threads, one estimator -------------------------------------------------------------------------------------
-X_SMALL = np.random.default_rng(0).normal(size=(20, 5, 2))
-
-
-def test_a_second_fit_is_refused():
-    started, go_on = threading.Event(), threading.Event()
-
-    def callback(info):
-        started.set()
-        go_on.wait(20)
-
-    model = LSTMRegressor(3, max_iter=2, callbacks=callback, random_state=0)
-    thread = threading.Thread(target=model.fit, args=(X_SMALL, np.arange(20.0)))
-    thread.start()
-    assert started.wait(20)
-    for again in (model.fit, model.partial_fit):
-        with pytest.raises(RuntimeError, match="fit already running"):
-            again(X_SMALL, np.arange(20.0))
-    clone(model).set_params(callbacks=None).fit(X_SMALL, np.arange(20.0))
-    go_on.set()
-    thread.join()
-    assert model.n_iter_ == 2
-    model.fit(X_SMALL, np.arange(20.0))
-
-
-def test_a_callback_cannot_fit_its_own_estimator():
-    model = LSTMRegressor(3, max_iter=2)
-    model.callbacks = lambda info: model.fit(X_SMALL, np.arange(20.0))
-    with pytest.raises(RuntimeError, match="fit already running"):
-        model.fit(X_SMALL, np.arange(20.0))
-    model.set_params(callbacks=None).fit(X_SMALL, np.arange(20.0))
-
-
-def test_predict_during_a_fit_sees_one_model():
-    """Fits with two and with five classes by turns: no answer has one's network and the other's names."""
-    few, many = np.arange(20) % 2, np.arange(20) % 5 + 10
-    model = LSTMClassifier(3, max_iter=1, random_state=0, n_jobs=1).fit(X_SMALL, few)
-    expected = {clone(model).fit(X_SMALL, y).predict_proba(X_SMALL).tobytes() for y in (few, many)}
-    end, wrong, seen = threading.Event(), [], set()
-
-    def predict():
-        while not end.is_set():
-            try:
-                seen.add(model.predict_proba(X_SMALL).tobytes())
-                model.predict(X_SMALL)
-            except Exception as error:
-                wrong.append(error)
-
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(1e-5)
-    thread = threading.Thread(target=predict)
-    thread.start()
-    try:
-        for i in range(60):
-            model.fit(X_SMALL, many if i % 2 else few)
-    finally:
-        end.set()
-        thread.join()
-        sys.setswitchinterval(interval)
-    assert not wrong
-    assert seen <= expected
-
-
-def test_a_call_goes_on_with_the_model_it_began_with(monkeypatch):
-    """A fit that ends between a call's network and its labels."""
-    model = LSTMClassifier(3, max_iter=1, random_state=0).fit(X_SMALL, np.arange(20) % 2)
-    expected = model.predict(X_SMALL)
-    outputs = LSTMClassifier._outputs
-
-    def outputs_then_fit(self, X, **options):
-        result = outputs(self, X, **options)
-        monkeypatch.undo()
-        model.fit(X_SMALL, np.arange(20) % 2 + 10)
-        return result
-
-    monkeypatch.setattr(LSTMClassifier, "_outputs", outputs_then_fit)
-    assert np.array_equal(model.predict(X_SMALL), expected)
-    assert set(model.classes_) == {10, 11}
 
 
 # ---- signals --------------------------------------------------------------------------------------------------------
