@@ -15,14 +15,10 @@ EXPLAINED_SKIPS = {
     "could not import 'keras'": "600 MB with its backend; what it computes is in tests/golden",
     "could not import 'sktime'": "30 MB and half a minute of its checks; run when it is installed",
     "could not import 'h5py'": "for one kind of file; run when it is installed",
-<<<<<<< HEAD
-    "needs fork": "processes are forked after the imports; Windows cannot",
     "could not import 'starlette": "for an example: the extra [service] brings it",
     "could not import 'uvicorn_worker'": "for an example: the extra [service] brings it",
     "Gunicorn and signals": "Gunicorn runs on no Windows, and Python sends no SIGTERM there",
-=======
     "reads /proc": "forks and signals as Linux has them; the wheels for Linux run them",
->>>>>>> refs/heads/processes
     "root may write": "needs a user who is not root",
 }
 
