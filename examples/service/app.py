@@ -12,10 +12,9 @@ import numpy as np
 import psutil
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route, WebSocketRoute
-from starlette.websockets import WebSocket, WebSocketDisconnect
+from starlette.websockets import WebSocketDisconnect
 
 from lstmfast import runtime
 
@@ -133,7 +132,7 @@ class Service:
             self.batcher.close(row)
 
     # ---- WebSocket ---------------------------------------------------------------------------------------------------
-    async def live(self, socket: WebSocket):
+    async def live(self, socket):
         """/live: a stream that lasts as long as its connection. A frame is a step, the answer a frame of its kind."""
         await socket.accept()
         row = None
@@ -194,7 +193,7 @@ class Service:
         self._statuses[response.status_code] += 1
         return response
 
-    async def refuse(self, request: Request, error: Exception):
+    async def refuse(self, request, error):
         """An error as JSON."""
         status = error.status_code if isinstance(error, HTTPException) else STATUS.get(type(error), 422)
         message = error.detail if isinstance(error, HTTPException) else str(error)

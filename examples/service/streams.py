@@ -108,11 +108,11 @@ class MicroBatcher:
     Parameters
     ----------
     pool : StreamPool
-    largest : int, default=1024
+    largest : int, default=256
         Rows of a batch. More than these wait for the next turn.
     """
 
-    def __init__(self, pool, largest=1024):
+    def __init__(self, pool, largest=256):
         self.pool, self.largest = pool, largest
         self.n_batches = self.n_steps = 0
         self._waiting = {}  # row: (x, future)
