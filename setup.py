@@ -17,6 +17,7 @@ KERNELS = [f"src/kernels_{precision}_{isa}.c" for precision in ("f32", "f64") fo
 UNIX_FLAGS = ["-O3", "-g0", "-std=c11", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math"]
 # LSTMFAST_DEBUG names a build that looks for faults; tools/check_memory.py makes it and runs the tests on it.
 DEBUG = os.environ.get("LSTMFAST_DEBUG", "")
+# A sanitizer's runtime is not linked: it has to be there before Python is, and a fuzzer brings its own.
 DEBUG_FLAGS = {
     "": [],
     "bounds": [],  # every index of a memoryview is checked, see below
@@ -57,7 +58,6 @@ class BuildExt(build_ext):
             compile_flags = ["/O2", "/std:c11", "/fp:precise", *compile_flags]
         else:
             compile_flags = [*UNIX_FLAGS, *compile_flags, *DEBUG_FLAGS[DEBUG]]
-            link_flags = [*link_flags, *DEBUG_FLAGS[DEBUG]]
         for extension in self.extensions:
             extension.extra_compile_args = compile_flags
             extension.extra_link_args = link_flags

@@ -5,12 +5,13 @@
     python tools/check_memory.py thread tests/test_threads.py          # ThreadSanitizer, on clang and LLVM's OpenMP
     python tools/check_memory.py valgrind --isa baseline tests/test_gradients.py
 
-What follows goes to pytest, or with --script is a Python script and its arguments. Each build lies in build/<kind>,
+What follows goes to pytest; with --fuzz it is a fuzz target, with its arguments. Each build lies in build/<kind>,
 beside the one in use, and is renewed where a source has changed; valgrind runs the one in use. Linux on x86-64.
 """
 
 import argparse
 import glob
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -22,7 +23,6 @@ TOOLS = ROOT / "tools"
 # Tests that measure or limit the memory of the process, in which the checker itself has its share.
 NOT_UNDER_A_CHECKER = "not memory and not costs and not full_disk"
 
-SUPPRESSIONS = f"suppressions={TOOLS / 'thread_suppressions.txt'}"
 # Leaks: the interpreter leaves objects behind by design. A NULL for a size that is too large: a MemoryError in Python.
 ENVIRONMENTS = {
     "bounds": {},
@@ -32,7 +32,7 @@ ENVIRONMENTS = {
         "PYTHONMALLOC": "malloc",
     },
     "thread": {
-        "TSAN_OPTIONS": f"{SUPPRESSIONS}:ignore_noninstrumented_modules=1:exitcode=66",
+        "TSAN_OPTIONS": "ignore_noninstrumented_modules=1:exitcode=66",
         "OMP_TOOL_LIBRARIES": "libarcher.so",  # tells the sanitizer where LLVM's OpenMP waits
     },
     "valgrind": {"PYTHONMALLOC": "malloc"},
@@ -63,8 +63,11 @@ def clang():
     return found
 
 
-def preloaded(kind):
+def preloaded(kind, fuzzing):
     """Runtimes of the sanitizers that have to be there before Python is."""
+    if kind == "address" and fuzzing:  # libFuzzer counts in this one what code was reached; in gcc's it cannot
+        site = Path(importlib.util.find_spec("atheris").origin).parent.parent
+        return [str(site / "asan_with_fuzzer.so"), output("gcc", "-print-file-name=libstdc++.so.6")]
     if kind == "address":  # and C++'s, whose exceptions the sanitizer wants to see from the first
         return [output("gcc", f"-print-file-name={name}") for name in ("libasan.so", "libubsan.so", "libstdc++.so.6")]
     if kind == "thread":
@@ -76,7 +79,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("kind", choices=ENVIRONMENTS)
     parser.add_argument("--isa", choices=("avx512", "avx2", "baseline"), help="default: the machine's best")
-    parser.add_argument("--script", action="store_true", help="the rest is a Python script and its arguments")
+    parser.add_argument("--fuzz", action="store_true", help="the rest is a target, as tools/fuzz_fit.py --seconds 60")
     arguments, rest = parser.parse_known_args()
     library = build(arguments.kind)
     environment = {"PYTHONPATH": os.pathsep.join([str(library), str(TOOLS)]), "PYTHONSAFEPATH": "1"}
@@ -84,7 +87,7 @@ def main():
     if arguments.isa:
         environment["LSTMFAST_ISA"] = arguments.isa
     command = [sys.executable, "-B"]
-    if arguments.script:
+    if arguments.fuzz:
         command += rest
     else:
         tests = rest if any(Path(word.split("::")[0]).exists() for word in rest) else ["tests", *rest]
@@ -92,7 +95,9 @@ def main():
         command += ["-m", "pytest", "-q", *plugins, "-k", NOT_UNDER_A_CHECKER, *tests]
     if arguments.kind == "valgrind":
         command = [*VALGRIND, *command]
-    if preload := preloaded(arguments.kind):  # for Python alone: `env` in between keeps it out of this process
+    if preload := preloaded(
+        arguments.kind, arguments.fuzz
+    ):  # for Python alone: `env` in between keeps it out of this process
         environment["LD_PRELOAD"] = os.pathsep.join(preload)
     print("+", *(f"{name}={value}" for name, value in environment.items()), *command, flush=True)
     return subprocess.run(command, cwd=ROOT, env=os.environ | environment).returncode

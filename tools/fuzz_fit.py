@@ -2,7 +2,7 @@
 
     pip install atheris
     python tools/fuzz_fit.py --seconds 3600 tools/corpus/fit
-    python tools/check_memory.py address --script tools/fuzz_fit.py --seconds 3600 tools/corpus/fit
+    python tools/check_memory.py address --fuzz tools/fuzz_fit.py --seconds 3600 tools/corpus/fit
 
 What is not accepted is a ValueError or a TypeError with a message. What is accepted gives the same bits for a sequence
 alone and in company. Anything else stops the run, with the input in a file crash-*;

@@ -2,7 +2,7 @@
 
     pip install atheris
     python tools/fuzz_loader.py --seconds 3600 tools/corpus/loader
-    python tools/check_memory.py address --script tools/fuzz_loader.py --seconds 3600 tools/corpus/loader
+    python tools/check_memory.py address --fuzz tools/fuzz_loader.py --seconds 3600 tools/corpus/loader
 
 A file is either refused with a ModelFormatError or a model that predicts finite numbers. Anything else stops the run,
 with the input in a file crash-*; `python tools/fuzz_loader.py crash-...` runs that again.
@@ -119,7 +119,7 @@ def use(model):
     if kind in ("LSTMLanguageModel", "TextModel"):
         return model.score(TEXTS) if hasattr(model, "score") else model.generate("a", max_length=3)
     if kind == "LSTMForecaster":
-        return model.predict(np.arange(64.0), horizon=2)
+        return model.predict(np.arange(64.0), horizon=1)
     return model.predict(TEXTS if kind == "LSTMTranslator" else X)
 
 
@@ -132,12 +132,14 @@ def check(data):
     with open(path, "wb") as file:
         file.write(forged(Choices(data)))
     for read in (persistence.read_model, lstmfast.load, runtime.load):
-        try:
-            model = read(path)
-        except lstmfast.ModelFormatError:
-            continue
-        if read is not persistence.read_model:
-            with refusals():  # of an X that is not what the altered model takes
+        with refusals():  # of what an altered model does not take, once it is loaded
+            try:
+                model = read(path)
+            except lstmfast.ModelFormatError:
+                continue
+            except Exception as error:
+                raise AssertionError("a bad file is a ModelFormatError and nothing else") from error
+            if read is not persistence.read_model:
                 use(model)
 
 

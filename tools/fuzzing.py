@@ -53,6 +53,6 @@ def fuzz(target, doc, modules):
     with atheris.instrument_imports(include=modules):
         for module in modules:
             __import__(module)
-    options = [f"-max_total_time={arguments.seconds}", "-max_len=256", "-print_final_stats=1", "-timeout=60"]
-    atheris.Setup([sys.argv[0], *options, *arguments.corpus], target)
+    options = {"max_total_time": arguments.seconds, "max_len": 256, "len_control": 0, "print_final_stats": 1}
+    atheris.Setup([sys.argv[0], *(f"-{name}={n}" for name, n in options.items()), *arguments.corpus], target)
     atheris.Fuzz()
