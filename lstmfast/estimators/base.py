@@ -189,7 +189,7 @@ class RecurrentEstimator(Explaining, BaseEstimator):
             action(draft)
         except MemoryError as error:
             draft = self
-            raise out_of_memory(error) from error
+            raise out_of_memory(error)  # noqa: B904 (its cause is set)
         finally:
             if getattr(draft, "_history", None) is not getattr(self, "_history", None):
                 self.__dict__ = vars(draft)  # whole: what the draft has lost, as feature names, is gone here too
