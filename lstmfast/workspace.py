@@ -12,7 +12,11 @@ _ADVICE = "lower batch_size, hidden_layer_sizes or the length of the sequences, 
 def out_of_memory(error):
     """A MemoryError that says what another one says, which may be nothing, and what to lower."""
     said = str(error) or "out of memory"
-    return error if _ADVICE in said else MemoryError(f"{said}; {_ADVICE}")
+    if _ADVICE in said:
+        return error
+    explained = MemoryError(f"{said}; {_ADVICE}")
+    explained.__cause__ = error
+    return explained
 
 
 def explains_memory(function):
@@ -23,7 +27,7 @@ def explains_memory(function):
         try:
             return function(*arguments, **keywords)
         except MemoryError as error:
-            raise out_of_memory(error) from error
+            raise out_of_memory(error)  # noqa: B904 (its cause is set)
 
     return explaining
 

@@ -18,6 +18,7 @@ EXPLAINED_SKIPS = {
     "could not import 'starlette": "for an example: the extra [service] brings it",
     "could not import 'uvicorn_worker'": "for an example: the extra [service] brings it",
     "Gunicorn and signals": "Gunicorn runs on no Windows, and Python sends no SIGTERM there",
+    "needs fork": "processes are forked after the imports; Windows cannot",
     "reads /proc": "forks and signals as Linux has them; the wheels for Linux run them",
     "root may write": "needs a user who is not root",
 }
