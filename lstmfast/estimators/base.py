@@ -186,28 +186,16 @@ class RecurrentEstimator(Explaining, BaseEstimator):
         is at it.
         """
         draft = object.__new__(type(self))
-<<<<<<< HEAD
         with only_fit(self):
             vars(draft).update(vars(self))
             try:
                 action(draft)
             except MemoryError as error:
                 draft = self
-                raise out_of_memory(error) from error
+                raise out_of_memory(error)  # noqa: B904 (its cause is set)
             finally:
                 if getattr(draft, "_history", None) is not getattr(self, "_history", None):
                     self.__dict__ = vars(draft)  # whole: what the draft has lost, as feature names, is gone here too
-=======
-        vars(draft).update(vars(self))
-        try:
-            action(draft)
-        except MemoryError as error:
-            draft = self
-            raise out_of_memory(error)  # noqa: B904 (its cause is set)
-        finally:
-            if getattr(draft, "_history", None) is not getattr(self, "_history", None):
-                self.__dict__ = vars(draft)  # whole: what the draft has lost, as feature names, is gone here too
->>>>>>> refs/heads/faults
         if self.stop_reason_ == "diverged":
             warnings.warn(
                 f"Training diverged in epoch {self.n_iter_ + 1}: the loss or its gradient is not finite. The last "
