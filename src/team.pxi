@@ -1,4 +1,4 @@
-# ---- the threads of a call, and how it ends early ---------------------------------------------------------------------
+# ---- the threads of a call, and how it ends early --------------------------------------------------------------------
 
 # From this many multiply-adds on a call of the main thread looks for signals; it takes a millisecond, or 0.1 s where
 # arithmetic is slow. Other threads get none from Python.
