@@ -1,6 +1,5 @@
 """The parts of a saved model, checked against each other: what estimators and the light runtime both read."""
 
-import math
 from contextlib import contextmanager
 
 import numpy as np
@@ -57,9 +56,7 @@ def encode(value):
     if isinstance(value, np.dtype | type):
         return np.dtype(value).name
     if isinstance(value, np.generic):
-        return encode(value.item())
-    if isinstance(value, float) and not math.isfinite(value):
-        return {"type": "float", "value": repr(value)}
+        return value.item()
     if isinstance(value, tuple | list):
         return [encode(item) for item in value]
     if isinstance(value, dict):
@@ -76,8 +73,6 @@ def decode(value):
     kind, content = value["type"], value["value"]
     if kind == "dict":
         return {decode(key): decode(item) for key, item in content}
-    if kind == "float":
-        return float(content)
     dtype = np.dtype(kind.removeprefix("array "))
     if dtype.kind in "UO":
         if not all(isinstance(item, str) for item in content):

@@ -24,6 +24,11 @@ class History:
     validation_scores: list = field(default_factory=list)
     stop_reason: str | None = None
 
+    def to_lists(self):
+        """Fields for a file; a score that is not finite, for which JSON has no word, as a str."""
+        scores = [score if math.isfinite(score) else repr(float(score)) for score in self.validation_scores]
+        return vars(self) | {"validation_scores": scores}
+
     @classmethod
     def from_lists(cls, fields):
         """A history out of a file; ValueError if it is none."""
@@ -31,6 +36,8 @@ class History:
         lists = history.loss_curve, history.grad_norm_curve, history.validation_scores
         if not all(isinstance(values, list | tuple) for values in lists):
             raise ValueError("a history holds lists")
+        scores = [float(score) if score in ("nan", "inf", "-inf") else score for score in history.validation_scores]
+        lists = *lists[:2], scores
         if not all(type(value) in (int, float) for values in lists for value in values):
             raise ValueError("a history holds numbers")
         if history.stop_reason not in STOP_REASONS:

@@ -206,6 +206,8 @@ def test_scores_that_are_not_finite(path, monkeypatch, score, early_stopping):
         RAGGED, NUMBERS, **options, checkpoint=path, resume=True
     )
     assert state(resumed) == state(whole)
+    whole.save(path)
+    assert repr(lstmfast.load(path).validation_scores_) == repr([score] * 5)
 
 
 def test_a_pretrained_start_with_a_frozen_layer(path):

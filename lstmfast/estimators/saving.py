@@ -43,7 +43,7 @@ def contents(estimator, history, weights=None):
         "estimator": type(estimator).__name__,
         "parameters": stored_parameters(estimator),
         "fitted": {name: encode(value) for name, value in fitted.items()},
-        "history": {name: encode(getattr(history, name)) for name in _HISTORY},
+        "history": history.to_lists(),
         "network": network.config,
     }
     return metadata, network.named_parameters(weights) | arrays
@@ -117,5 +117,5 @@ def rebuild(metadata, arrays):
     fitted |= {key: decode(value) for key, value in metadata["fitted"].items()}
     network = rebuild_network(estimator._network_class_of(fitted), metadata["network"], arrays)
     check_fields(metadata["history"], _HISTORY)
-    estimator._restore(fitted, network, {key: decode(value) for key, value in metadata["history"].items()})
+    estimator._restore(fitted, network, metadata["history"])
     return estimator

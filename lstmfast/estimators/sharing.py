@@ -123,14 +123,14 @@ stop_reason_ : {"tol", "max_iter", "max_time", "early_stopping", "callback", "di
 CHECKPOINT = """\
 checkpoint : str or path-like, default=None
     File that keeps the fit as it is at its start and after each epoch: model, optimiser and random state. The one
-    before is kept too, in a file with ".previous" at the end of its name. `lstmfast.load` reads either as a model: what
-    the fit would have left, had it been interrupted then.
+    before is kept too, in a file with ".previous" at the end of its name. `lstmfast.load` reads either as a model:
+    what the fit would have left, had it been interrupted then.
 resume : bool, default=False
     Go on from the checkpoint, with the same data and arguments, and end with the very bits of a fit that was never
-    interrupted. Without a file the fit starts anew; where it had come to its end, that is what comes back. Of the
-    arguments, n_jobs, verbose, callbacks and max_time may be others: a fit that max_time ended goes on after its last
-    whole epoch. So may max_iter, to go on for longer, but for the schedules "cosine" and "one_cycle", which depend on
-    it. A damaged file gives way to the one before, with a warning."""
+    interrupted. Without a file the fit starts anew; a fit that had come to its end is what comes back. n_jobs,
+    verbose, callbacks and max_time may be others, and a fit that max_time ended goes on after its last whole epoch.
+    So may max_iter, to train for longer, unless learning_rate is "cosine" or "one_cycle", which depend on it. A
+    damaged file gives way to the one before, with a warning."""
 
 
 def shares_checkpoint(fit):
