@@ -7,6 +7,7 @@ import numpy as np
 
 from .sequences import Sequences, offsets_of
 from .tokens import UNKNOWN_MARK, check_choice, check_counting, check_ids, most_frequent, tokenise
+from .workspace import explains_memory
 
 UNKNOWN, END = 0, 1  # ids: a token that is not in the vocabulary, the end (and the beginning) of a sequence
 
@@ -114,6 +115,7 @@ class Vocabulary:
     def __len__(self):
         return self.n_tokens
 
+    @explains_memory
     def encode(self, documents, name="texts"):
         """Look up the ids.
 
@@ -206,6 +208,7 @@ class Vocabulary:
         return f"Vocabulary({self.level!r}, n_tokens={self.n_tokens}: {first}{more})"
 
 
+@explains_memory
 def framed(ids, end=True):
     """Sequences of arrays of ids, with `END` before each and, if asked, after it."""
     lengths = np.array([len(entry) for entry in ids], np.int64) + 1 + end

@@ -19,6 +19,7 @@ EXPLAINED_SKIPS = {
     "could not import 'uvicorn_worker'": "for an example: the extra [service] brings it",
     "Gunicorn and signals": "Gunicorn runs on no Windows, and Python sends no SIGTERM there",
     "needs fork": "processes are forked after the imports; Windows cannot",
+    "LSTMFAST_TIGHT_MEMORY": "every allocation fails in turn, NumPy's own too, which can crash there: run by hand",
     "reads /proc": "forks and signals as Linux has them; the wheels for Linux run them",
     "root may write": "needs a user who is not root",
 }
