@@ -31,13 +31,16 @@ ENVIRONMENTS = {
         "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1",
         "PYTHONMALLOC": "malloc",
     },
-    "thread": {
-        "TSAN_OPTIONS": "ignore_noninstrumented_modules=1:exitcode=66",
-        "OMP_TOOL_LIBRARIES": "libarcher.so",  # tells the sanitizer where LLVM's OpenMP waits
-    },
+    "thread": {"TSAN_OPTIONS": "ignore_noninstrumented_modules=1:exitcode=66"},
     "valgrind": {"PYTHONMALLOC": "malloc"},
 }
-VALGRIND = ["valgrind", "--quiet", "--error-exitcode=99", "--num-callers=30", "--undef-value-errors=yes"]
+VALGRIND = [
+    "valgrind",
+    "--quiet",
+    "--error-exitcode=99",
+    "--num-callers=30",
+    f"--suppressions={TOOLS / 'valgrind.supp'}",
+]
 
 
 def output(*command):
@@ -71,7 +74,7 @@ def preloaded(kind, fuzzing):
     if kind == "address":  # and C++'s, whose exceptions the sanitizer wants to see from the first
         return [output("gcc", f"-print-file-name={name}") for name in ("libasan.so", "libubsan.so", "libstdc++.so.6")]
     if kind == "thread":
-        return [output(clang(), "-print-file-name=libclang_rt.tsan-x86_64.so")]
+        return [output("gcc", "-print-file-name=libtsan.so")]  # clang 14's ends in a segmentation fault
     return []
 
 
@@ -84,6 +87,10 @@ def main():
     library = build(arguments.kind)
     environment = {"PYTHONPATH": os.pathsep.join([str(library), str(TOOLS)]), "PYTHONSAFEPATH": "1"}
     environment |= {"PYTHONFAULTHANDLER": "1", **ENVIRONMENTS[arguments.kind]}
+    if arguments.kind == "thread":  # Archer tells the sanitizer where LLVM's OpenMP waits
+        environment["OMP_TOOL_LIBRARIES"] = str(
+            Path(output(clang(), "-print-resource-dir")).parents[1] / "libarcher.so"
+        )
     if arguments.isa:
         environment["LSTMFAST_ISA"] = arguments.isa
     command = [sys.executable, "-B"]
@@ -91,7 +98,7 @@ def main():
         command += rest
     else:
         tests = rest if any(Path(word.split("::")[0]).exists() for word in rest) else ["tests", *rest]
-        plugins = ["-p", "no:cacheprovider", "-p", "tight_arrays"]
+        plugins = ["-p", "no:cacheprovider", "-p", "tight_arrays", "--capture=no"]
         command += ["-m", "pytest", "-q", *plugins, "-k", NOT_UNDER_A_CHECKER, *tests]
     if arguments.kind == "valgrind":
         command = [*VALGRIND, *command]
