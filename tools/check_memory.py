@@ -78,34 +78,37 @@ def preloaded(kind, fuzzing):
     return []
 
 
+def environment_of(arguments, library):
+    """What the checked process finds in its environment."""
+    result = {"PYTHONPATH": os.pathsep.join([str(library), str(TOOLS)]), "PYTHONSAFEPATH": "1"}
+    result |= {"PYTHONFAULTHANDLER": "1", **ENVIRONMENTS[arguments.kind]}
+    if arguments.kind == "thread":  # Archer tells the sanitizer where LLVM's OpenMP waits
+        libraries = Path(output(clang(), "-print-resource-dir")).parents[1]
+        result["OMP_TOOL_LIBRARIES"] = str(libraries / "libarcher.so")
+    if arguments.isa:
+        result["LSTMFAST_ISA"] = arguments.isa
+    if preload := preloaded(arguments.kind, arguments.fuzz):
+        result["LD_PRELOAD"] = os.pathsep.join(preload)
+    return result
+
+
+def command_of(arguments, rest):
+    """The checked process: pytest, or a fuzz target."""
+    command = [*(VALGRIND if arguments.kind == "valgrind" else []), sys.executable, "-B"]
+    if arguments.fuzz:
+        return [*command, *rest]
+    tests = rest if any(Path(word.split("::")[0]).exists() for word in rest) else ["tests", *rest]
+    plugins = ["-p", "no:cacheprovider", "-p", "tight_arrays", "--capture=no"]  # a sanitizer's words are not to be lost
+    return [*command, "-m", "pytest", "-q", *plugins, "-k", NOT_UNDER_A_CHECKER, *tests]
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("kind", choices=ENVIRONMENTS)
     parser.add_argument("--isa", choices=("avx512", "avx2", "baseline"), help="default: the machine's best")
     parser.add_argument("--fuzz", action="store_true", help="the rest is a target, as tools/fuzz_fit.py --seconds 60")
     arguments, rest = parser.parse_known_args()
-    library = build(arguments.kind)
-    environment = {"PYTHONPATH": os.pathsep.join([str(library), str(TOOLS)]), "PYTHONSAFEPATH": "1"}
-    environment |= {"PYTHONFAULTHANDLER": "1", **ENVIRONMENTS[arguments.kind]}
-    if arguments.kind == "thread":  # Archer tells the sanitizer where LLVM's OpenMP waits
-        environment["OMP_TOOL_LIBRARIES"] = str(
-            Path(output(clang(), "-print-resource-dir")).parents[1] / "libarcher.so"
-        )
-    if arguments.isa:
-        environment["LSTMFAST_ISA"] = arguments.isa
-    command = [sys.executable, "-B"]
-    if arguments.fuzz:
-        command += rest
-    else:
-        tests = rest if any(Path(word.split("::")[0]).exists() for word in rest) else ["tests", *rest]
-        plugins = ["-p", "no:cacheprovider", "-p", "tight_arrays", "--capture=no"]
-        command += ["-m", "pytest", "-q", *plugins, "-k", NOT_UNDER_A_CHECKER, *tests]
-    if arguments.kind == "valgrind":
-        command = [*VALGRIND, *command]
-    if preload := preloaded(
-        arguments.kind, arguments.fuzz
-    ):  # for Python alone: `env` in between keeps it out of this process
-        environment["LD_PRELOAD"] = os.pathsep.join(preload)
+    environment, command = environment_of(arguments, build(arguments.kind)), command_of(arguments, rest)
     print("+", *(f"{name}={value}" for name, value in environment.items()), *command, flush=True)
     return subprocess.run(command, cwd=ROOT, env=os.environ | environment).returncode
 
