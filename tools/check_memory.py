@@ -31,13 +31,16 @@ ENVIRONMENTS = {
         "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1",
         "PYTHONMALLOC": "malloc",
     },
-    "thread": {
-        "TSAN_OPTIONS": "ignore_noninstrumented_modules=1:exitcode=66",
-        "OMP_TOOL_LIBRARIES": "libarcher.so",  # tells the sanitizer where LLVM's OpenMP waits
-    },
+    "thread": {"TSAN_OPTIONS": "ignore_noninstrumented_modules=1:exitcode=66"},
     "valgrind": {"PYTHONMALLOC": "malloc"},
 }
-VALGRIND = ["valgrind", "--quiet", "--error-exitcode=99", "--num-callers=30", "--undef-value-errors=yes"]
+VALGRIND = [
+    "valgrind",
+    "--quiet",
+    "--error-exitcode=99",
+    "--num-callers=30",
+    f"--suppressions={TOOLS / 'valgrind.supp'}",
+]
 
 
 def output(*command):
@@ -71,8 +74,32 @@ def preloaded(kind, fuzzing):
     if kind == "address":  # and C++'s, whose exceptions the sanitizer wants to see from the first
         return [output("gcc", f"-print-file-name={name}") for name in ("libasan.so", "libubsan.so", "libstdc++.so.6")]
     if kind == "thread":
-        return [output(clang(), "-print-file-name=libclang_rt.tsan-x86_64.so")]
+        return [output("gcc", "-print-file-name=libtsan.so")]  # clang 14's ends in a segmentation fault
     return []
+
+
+def environment_of(arguments, library):
+    """What the checked process finds in its environment."""
+    result = {"PYTHONPATH": os.pathsep.join([str(library), str(TOOLS)]), "PYTHONSAFEPATH": "1"}
+    result |= {"PYTHONFAULTHANDLER": "1", **ENVIRONMENTS[arguments.kind]}
+    if arguments.kind == "thread":  # Archer tells the sanitizer where LLVM's OpenMP waits
+        libraries = Path(output(clang(), "-print-resource-dir")).parents[1]
+        result["OMP_TOOL_LIBRARIES"] = str(libraries / "libarcher.so")
+    if arguments.isa:
+        result["LSTMFAST_ISA"] = arguments.isa
+    if preload := preloaded(arguments.kind, arguments.fuzz):
+        result["LD_PRELOAD"] = os.pathsep.join(preload)
+    return result
+
+
+def command_of(arguments, rest):
+    """The checked process: pytest, or a fuzz target."""
+    command = [*(VALGRIND if arguments.kind == "valgrind" else []), sys.executable, "-B"]
+    if arguments.fuzz:
+        return [*command, *rest]
+    tests = rest if any(Path(word.split("::")[0]).exists() for word in rest) else ["tests", *rest]
+    plugins = ["-p", "no:cacheprovider", "-p", "tight_arrays", "--capture=no"]  # a sanitizer's words are not to be lost
+    return [*command, "-m", "pytest", "-q", *plugins, "-k", NOT_UNDER_A_CHECKER, *tests]
 
 
 def main():
@@ -81,24 +108,7 @@ def main():
     parser.add_argument("--isa", choices=("avx512", "avx2", "baseline"), help="default: the machine's best")
     parser.add_argument("--fuzz", action="store_true", help="the rest is a target, as tools/fuzz_fit.py --seconds 60")
     arguments, rest = parser.parse_known_args()
-    library = build(arguments.kind)
-    environment = {"PYTHONPATH": os.pathsep.join([str(library), str(TOOLS)]), "PYTHONSAFEPATH": "1"}
-    environment |= {"PYTHONFAULTHANDLER": "1", **ENVIRONMENTS[arguments.kind]}
-    if arguments.isa:
-        environment["LSTMFAST_ISA"] = arguments.isa
-    command = [sys.executable, "-B"]
-    if arguments.fuzz:
-        command += rest
-    else:
-        tests = rest if any(Path(word.split("::")[0]).exists() for word in rest) else ["tests", *rest]
-        plugins = ["-p", "no:cacheprovider", "-p", "tight_arrays"]
-        command += ["-m", "pytest", "-q", *plugins, "-k", NOT_UNDER_A_CHECKER, *tests]
-    if arguments.kind == "valgrind":
-        command = [*VALGRIND, *command]
-    if preload := preloaded(
-        arguments.kind, arguments.fuzz
-    ):  # for Python alone: `env` in between keeps it out of this process
-        environment["LD_PRELOAD"] = os.pathsep.join(preload)
+    environment, command = environment_of(arguments, build(arguments.kind)), command_of(arguments, rest)
     print("+", *(f"{name}={value}" for name, value in environment.items()), *command, flush=True)
     return subprocess.run(command, cwd=ROOT, env=os.environ | environment).returncode
 
