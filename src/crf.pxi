@@ -33,6 +33,7 @@ cdef struct crf_call:
     double largest_transition, limit
     double *log_partition
     unsigned char *unsafe
+    interruption *stop
 
 
 cdef inline cython.floating _largest(const cython.floating *x, Py_ssize_t n) noexcept nogil:
@@ -87,6 +88,11 @@ cdef inline cython.floating _total(const cython.floating *x, Py_ssize_t n) noexc
     return lane[0]
 
 
+cdef inline double _step_work(Py_ssize_t n_labels) noexcept nogil:
+    """Multiply-adds that a step takes as long as."""
+    return <double>n_labels * (n_labels + EXPONENTIAL_WORK)
+
+
 cdef inline double _end_score(const cython.floating *z, const cython.floating *start, const cython.floating *end,
                               Py_ssize_t j, bint is_first, bint is_last) noexcept nogil:
     return <double>z[j] + (start[j] if is_first else 0) + (end[j] if is_last else 0)
@@ -112,6 +118,8 @@ cdef void _crf_forward(const crf_call *call, const cython.floating *z, const cyt
         call.unsafe[r] = False
     for t in range(call.lengths[row_begin]):
         active = min(row_end, call.step_base[t + 1] - call.step_base[t])
+        if stopped(call.stop, (active - row_begin) * _step_work(n)):
+            return
         if t > 0:
             product.x = a + call.step_base[t - 1] * n
             call.table.dense_forward(&product, row_begin, active)
@@ -169,6 +177,8 @@ cdef void _crf_backward(const crf_call *call, const cython.floating *weights, co
     product.weights, product.x, product.y, product.x_stride = call.backward, b, v, n
     for t in range(call.lengths[row_begin] - 1, -1, -1):
         active = min(row_end, call.step_base[t + 1] - call.step_base[t])
+        if stopped(call.stop, (active - row_begin) * _step_work(n)):
+            return
         for r in range(row_begin, active):
             slot, is_last = call.step_base[t] + r, t == call.lengths[r] - 1
             p_row, a_row, b_row, v_row = p + slot * n, a + slot * n, b + r * n, v + r * n
@@ -253,9 +263,9 @@ def crf_scaled(Batch batch not None, const cython.floating[:, ::1] z not None,
     cdef crf_call call
     cdef dense_call outer
     cdef Py_ssize_t steps = batch.n_steps, rows = batch.n_rows, packed, size, i, j
-    cdef _Team team = _Team(<double>steps * n * n, n_threads)
+    cdef _Team team = _Team(steps * _step_work(n), n_threads)
     cdef int threads = team.size
-    cdef Py_ssize_t pieces = min(team.pieces, rows)
+    cdef Py_ssize_t pieces = min(threads, rows)
     cdef cython.floating *memory
     cdef cython.floating *p
     cdef cython.floating *a
@@ -306,7 +316,7 @@ def crf_scaled(Batch batch not None, const cython.floating[:, ::1] z not None,
     if gradient:
         x = sums + n * (n + 1)
         dy = x + steps * n
-    call.table, call.n_labels = table, n
+    call.table, call.n_labels, call.stop = table, n, &team.stop
     call.lengths, call.first, call.step_base = &batch._lengths[0], batch._first, batch._step_base
     call.log_partition, call.unsafe = &log_partition[0], &unsafe[0]
     # The exponential of simd.h stays where it is at -EXP_LIMIT; next to 2^-24 or 2^-53 these are K floor / limit.
@@ -332,7 +342,7 @@ def crf_scaled(Batch batch not None, const cython.floating[:, ::1] z not None,
         if backward:
             table.pack_columns(e, 1, n, NULL, n, n, <void *>call.backward)
     for i in prange(pieces, nogil=True, schedule="static", chunksize=1, num_threads=threads):
-        if bounds[i] < bounds[i + 1] and not team.stopped():
+        if bounds[i] < bounds[i + 1]:
             _crf_forward(&call, z_data, start_data, end_data, p, a, c, u, bounds[i], bounds[i + 1])
             if marginals_data != NULL:
                 _crf_backward(&call, weights_data, p, a, u, b, x, dy, marginals_data, bounds[i], bounds[i + 1])
@@ -342,15 +352,16 @@ def crf_scaled(Batch batch not None, const cython.floating[:, ::1] z not None,
         outer.dweight, outer.dbias = sums, sums + n * n
         for i in range(n * (n + 1)):
             sums[i] = 0
-        for i in prange(threads, nogil=True, schedule="static", chunksize=1, num_threads=threads):
-            table.dense_weight_gradient(&outer, table.dense_weight_gradient_task(&outer, i, threads),
-                                        table.dense_weight_gradient_task(&outer, i + 1, threads))
+        for i in prange(team.pieces, nogil=True, schedule="static", chunksize=1, num_threads=threads):
+            if not team.stopped():
+                table.dense_weight_gradient(&outer, table.dense_weight_gradient_task(&outer, i, team.pieces),
+                                            table.dense_weight_gradient_task(&outer, i + 1, team.pieces))
         for i in range(n):
             for j in range(n):
                 dtransitions[i, j] += sums[i * n + j] * e[i * n + j]
     free(memory)
-    team.finish()
     free(bounds)
+    team.finish()
 
 
 cdef double _log_sum_exp(const double *x, Py_ssize_t n) noexcept nogil:
@@ -378,6 +389,8 @@ def crf_log_space(Batch batch not None, const double[:, ::1] z not None, const d
     cdef double *total
     cdef double *ahead
     cdef double *now = NULL
+    cdef double step_work = EXPONENTIAL_WORK * <double>n * n
+    cdef _Team team = _Team(2 * batch.n_steps * step_work, 1)
     _check_rows(batch, log_partition.shape[0], "log_partition")
     _check_rows(batch, weights.shape[0], "weights")
     if marginals.shape[0] != batch.n_steps or marginals.shape[1] != n:
@@ -395,6 +408,8 @@ def crf_log_space(Batch batch not None, const double[:, ::1] z not None, const d
             log_partition[r] = 0
             for t in range(last + 1):
                 s, now = batch._first[r] + t, alpha + t * n
+                if stopped(&team.stop, step_work):
+                    break
                 for j in range(n):
                     now[j] = z[s, j]
                 if t == 0:
@@ -424,6 +439,8 @@ def crf_log_space(Batch batch not None, const double[:, ::1] z not None, const d
                 beta[j] = 0
             for t in range(last, -1, -1):
                 s, now = batch._first[r] + t, alpha + t * n
+                if stopped(&team.stop, step_work):
+                    break
                 if t < last:
                     # ahead: of step t + 1, z + beta; beta still its own
                     for j in range(n):
@@ -445,6 +462,7 @@ def crf_log_space(Batch batch not None, const double[:, ::1] z not None, const d
                         for j in range(n):
                             dtransitions[i, j] += factor * exp(transitions[i, j] + ahead[j] - beta[i])
     free(alpha)
+    team.finish()
 
 
 def crf_scores(Batch batch not None, const cython.floating[:, ::1] z not None,
@@ -489,7 +507,7 @@ def crf_gradient(Batch batch not None, const int64_t[::1] labels not None, const
 
 cdef void _viterbi(const cython.floating *z, const cython.floating *transitions, const cython.floating *start,
                    const cython.floating *end, Py_ssize_t length, Py_ssize_t n, cython.floating *values,
-                   int64_t *labels) noexcept nogil:
+                   int64_t *labels, interruption *stop) noexcept nogil:
     """Best labels of one sequence. values (length, n): score of the best labelling up to a step that ends in j, less
     the best j's. Which label came before is found again on the way back, for one label a step."""
     cdef Py_ssize_t t, i, j, best
@@ -500,6 +518,8 @@ cdef void _viterbi(const cython.floating *z, const cython.floating *transitions,
     for j in range(n):
         now[j] = z[j] + start[j]
     for t in range(1, length):
+        if stopped(stop, <double>n * n):
+            return
         previous, now = now, now + n
         largest = _largest(previous, n)
         for i in range(n):
@@ -565,10 +585,10 @@ def crf_decode(Batch batch not None, const cython.floating[:, ::1] z not None,
         raise MemoryError(f"a conditional random field over {batch.max_length} steps and {n} labels")
     for i in prange(threads, nogil=True, schedule="static", chunksize=1, num_threads=threads):
         r = i
-        while r < rows and not stopped(&team.stop, <double>lengths[r] * n * n):
+        while r < rows:
             s = first[r]
             _viterbi(z_data + s * n, transitions_data, start_data, end_data, lengths[r], n, values + i * size,
-                     labels_data + s)
+                     labels_data + s, &team.stop)
             r = r + threads
     free(values)
     team.finish()

@@ -56,6 +56,8 @@ int lstmfast_enter_team(int wanted) { return wanted; } /* Windows has no fork, a
 void lstmfast_leave_team(int size) { (void)size; }
 #else
 #include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
 
 /* GNU OpenMP keeps the helpers of each thread that ever had a team, until that thread ends. Callers share what there is:
  *
@@ -108,9 +110,26 @@ static void forget_helpers(void *own) { /* the runtime ends them with their thre
     n_helpers -= *(int *)own;
     pthread_mutex_unlock(&lock);
 }
+
+/* A kernel takes up to 16 kB of stack; thread-local variables and the runtime have their parts of the same memory. Where
+ * helpers would get little, there are none. */
+enum { LEAST_STACK = 64 << 10 };
+static int stack_is_small(void) {
+    const char *text = getenv("OMP_STACKSIZE"), *units = "bkmg";
+    if (!text) text = getenv("GOMP_STACKSIZE");
+    if (!text) return 0;
+    char *end;
+    double size = strtod(text, &end);
+    if (end == text) return 0; /* the runtime passes over it too */
+    while (*end == ' ') end++;
+    const char *unit = *end ? strchr(units, *end | 0x20) : units + 1; /* kilobytes by default */
+    for (; unit && unit > units; unit--) size *= 1024;
+    return size < LEAST_STACK;
+}
+
 static void prepare(void) {
     pthread_key_create(&at_thread_end, forget_helpers);
-    if (pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child)) only_one = 1;
+    only_one = stack_is_small() || pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
 }
 
 /* GNU OpenMP ends the process when it cannot create a thread (ulimit -u, pids.max, memory): try it before. */

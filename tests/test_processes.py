@@ -178,7 +178,7 @@ def test_a_limit_on_threads_leaves_one():
     "variables",
     [
         *[{"OMP_NUM_THREADS": value} for value in ("abc", "0", "4,2")],
-        *[{"OMP_STACKSIZE": value} for value in ("1k", "64k")],
+        *[{"OMP_STACKSIZE": value} for value in ("1k", "16k", " 20000 B", "64k")],
         {"OMP_DYNAMIC": "true", "OMP_PROC_BIND": "close"}, {"OMP_THREAD_LIMIT": "1"},
     ],
     ids=str,
@@ -248,6 +248,22 @@ long = random_sequences(16, 2000)  # a second's work for the fastest
 for after in (0.1, 0.4):
     assert seconds_to_answer(lambda: gradient(wide, long, {n_threads}), after) < limit / 2
 check()
+"""
+    )
+
+
+def test_ctrl_c_in_a_conditional_random_field():
+    """One sequence, whose steps wait for each other."""
+    run(
+        f"""
+{INTERRUPT}
+from lstmfast._core import Batch
+from lstmfast.layers import CRF
+crf, batch = CRF(200, random_state=0), Batch(np.array([150_000]))
+z, labels, weights = np.zeros((150_000, 200), np.float32), np.zeros(150_000, np.int64), np.ones(1, np.float32)
+assert seconds_to_answer(lambda: crf.decode(batch, z), 0.1) < limit / 4
+for after in (0.2, 1):
+    assert seconds_to_answer(lambda: crf.loss_and_gradient(batch, z, labels, weights), after) < limit / 4
 """
     )
 

@@ -48,7 +48,6 @@ WRONG = {
 KINDS = ("f4", "f8", "f2", "i4", "u1", ">f8", "?", "O", "g")
 WRONG_KINDS = ("c8", "U3", "M8[s]", "S1")
 NUMBERS = (0.0, 1.0, -1.0, 1e-40, 1e30, 1e300, np.nan, np.inf, -np.inf)
-KINDS = ("f4", "f8", "f4", "f8", "f2", "i4", "u1", ">f8", "?", "O", "c8", "U3", "g")
 LAYOUTS = {
     "plain": lambda x: x,
     "fortran": np.asfortranarray,
@@ -100,10 +99,8 @@ def targets(choices, rng, X, estimator):
     return choices.pick([rng.integers(0, 3, n), rng.integers(0, 2, (n, 3)), rng.integers(0, 2, n).astype("U1")])
 
 
-def estimator_case(choices, rng):
-    import lstmfast
-
-    name = choices.pick(("LSTMClassifier", "LSTMRegressor", "LSTMTagger", "LSTMTransformer"))
+def drawn_parameters(choices):
+    """Parameters of an estimator, in most cases."""
     parameters = {"max_iter": 1 + choices.number(2), "random_state": 0, "hidden_layer_sizes": choices.pick(SIZES)}
     for _ in range(choices.number(5)):
         key = choices.pick(list(PARAMETERS))
@@ -111,6 +108,14 @@ def estimator_case(choices, rng):
     if choices.seldom():
         key = choices.pick(list(WRONG))
         parameters[key] = WRONG[key]
+    return parameters
+
+
+def estimator_case(choices, rng):
+    import lstmfast
+
+    name = choices.pick(("LSTMClassifier", "LSTMRegressor", "LSTMTagger", "LSTMTransformer"))
+    parameters = drawn_parameters(choices)
     if name == "LSTMTagger":
         parameters.pop("pooling", None)
         parameters["crf"] = choices.pick((False, True))
@@ -124,6 +129,73 @@ def estimator_case(choices, rng):
     for one, other in zip(alone, together, strict=True):
         np.testing.assert_array_equal(one, other)
     use(data(choices, rng, 1 + choices.number(3), choices.pick((1, 3, 2))))
+
+
+def fitted(choices, name, *data, **arguments):
+    """One of the other estimators, of any parameters, fitted."""
+    import lstmfast
+
+    model = getattr(lstmfast, name)(**arguments)
+    known = model.get_params()
+    drawn = drawn_parameters(choices)
+    return model.set_params(**{key: value for key, value in drawn.items() if key in known}).fit(*data)
+
+
+def words(choices, rng, n):
+    """n texts, in most cases."""
+    alphabet = choices.pick(("ab ", "to be or ", "日本 é\0", " "))
+    texts = ["".join(rng.choice(list(alphabet), rng.integers(12))) for _ in range(n)]
+    if choices.seldom():
+        texts[choices.number(n)] = choices.pick((None, 1.5, b"bytes", [], ["a", None]))
+    return texts
+
+
+def language_model_case(choices, rng):
+    texts = words(choices, rng, 1 + choices.number(6))
+    options = {"level": choices.pick(("char", "word", "no level")), "bptt": choices.pick((64, 1, 2, 0))}
+    model = fitted(choices, "LSTMLanguageModel", texts, **options)
+    model.score(texts)
+    arguments = {"max_length": choices.number(9), "temperature": choices.pick((1.0, 0.0, 1e-30, np.nan, 1e30))}
+    arguments |= {"top_k": choices.pick((None, 1, 3, 0, 10**9)), "random_state": 0}
+    assert model.generate(texts[0], **arguments) == model.generate(texts[0], **arguments)
+
+
+def translator_case(choices, rng):
+    n = 1 + choices.number(5)
+    sources, answers = words(choices, rng, n), words(choices, rng, n + (choices.seldom() and 1))
+    options = {"level": choices.pick(("char", "word")), "attention": choices.pick((True, False))}
+    model = fitted(choices, "LSTMTranslator", sources, answers, **options)
+    beam = {"beam_width": choices.pick((1, 2, 5, 0)), "max_length": choices.pick((None, 3, 1, 0))}
+    together = model.predict(sources, **beam)
+    assert [model.predict([source], **beam)[0] for source in sources] == list(together)
+    model.attention_weights(sources)
+
+
+def recommender_case(choices, rng):
+    items = choices.pick((["a", "b", "c", "d"], [1, 2, 3], ["a", 1, None]))
+    histories = [[items[i] for i in rng.integers(0, len(items), rng.integers(6))] for _ in range(1 + choices.number(6))]
+    model = fitted(choices, "LSTMRecommender", histories, n_samples=choices.pick((None, 1, 2, 10**9)))
+    arguments = {"k": choices.pick((1, 2, 10, 0)), "exclude_seen": choices.pick((False, True))}
+    together = model.recommend(histories, **arguments)
+    for history, items in zip(histories, together, strict=True):
+        np.testing.assert_array_equal(model.recommend([history], **arguments)[0], items)
+
+
+def forecaster_case(choices, rng):
+    n, horizon = choices.number(40), choices.pick((1, 2, 5, 0))
+    shape = choices.pick([(n,), (n, 2), (n, 0)])
+    y, future = array(choices, rng, shape), None
+    past = () if choices.number(2) else (array(choices, rng, (n + (choices.seldom() and 1), 2)),)
+    options = {"strategy": choices.pick(("direct", "recursive")), "window": choices.pick((3, 1, 8, 100))}
+    options |= {"differences": choices.pick(((), (1,), (1, 3), (0,))), "log": choices.seldom(), "horizon": horizon}
+    options["calibration_fraction"] = choices.pick((0.2, 0.0, 0.5, 1.0))
+    model = fitted(choices, "LSTMForecaster", y, *past, **options)
+    steps = choices.pick((horizon, 1, 7, 0))
+    if past:
+        future = array(choices, rng, (steps, 2))
+    once, again = (model.predict(X=future, horizon=steps) for _ in range(2))
+    np.testing.assert_array_equal(once, again)
+    model.predict_interval(X=future, horizon=steps, coverage=choices.pick((0.9, 0.5, 0.0, 1.0, np.nan)))
 
 
 def layer_case(choices, rng):
@@ -148,13 +220,17 @@ def layer_case(choices, rng):
     assert dx.shape == np.shape(x)
 
 
+CASES = (
+    estimator_case, estimator_case, layer_case, forecaster_case, language_model_case, translator_case, recommender_case,
+)  # fmt: skip
+
+
 def check(data):
     """Run one case."""
     choices = Choices(data)
     rng = np.random.default_rng(choices.number(256))
-    case = layer_case if choices.number(3) == 2 else estimator_case
     with refusals():
-        case(choices, rng)
+        choices.pick(CASES)(choices, rng)
 
 
 if __name__ == "__main__":

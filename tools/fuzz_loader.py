@@ -100,7 +100,7 @@ def forged(choices):
             document["model"] = alter(document["model"], choices)
         elif kind == 5 and name:
             entries[name] = alter(entries[name], choices)
-        elif kind == 6 and name:
+        elif kind == 6 and isinstance(entries.get(name), dict):
             entries[name]["dtype"] = choices.pick(DTYPES)
         elif arrays:
             where = choices.number(min(len(arrays), 65536))
