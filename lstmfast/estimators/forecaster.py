@@ -5,7 +5,6 @@ from numbers import Integral, Real
 import numpy as np
 from sklearn.metrics import r2_score
 from sklearn.utils._param_validation import Interval, StrOptions, validate_parameter_constraints
-from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from ..concurrency import of_one_fit
@@ -21,8 +20,8 @@ from .base import COUNT
 from .checkpoint import Checkpoint
 from .explaining_forecasts import ExplainingForecasts
 from .regressor import LSTMRegressor
-from .sharing import shares_checkpoint, shares_parameters
-from .supervised import SupervisedEstimator, pools_by_attention
+from .sharing import shares_parameters, shares_texts
+from .supervised import SupervisedEstimator
 
 
 @shares_parameters(without=("embedding_dim", "embedding_weights"))
@@ -144,7 +143,7 @@ class LSTMForecaster(ExplainingForecasts, SupervisedEstimator):
 
     # ---- fitting ----
 
-    @shares_checkpoint
+    @shares_texts
     def fit(self, y, X=None, *, checkpoint=None, resume=False):
         """Learn to continue series.
 
@@ -157,16 +156,7 @@ class LSTMForecaster(ExplainingForecasts, SupervisedEstimator):
             Covariates, row for row with y, that are known in the future too: holidays, prices, plans.
         {checkpoint}
 
-        Returns
-        -------
-        self : object
-            Fitted estimator. If fit raises an error, the estimator is as it was before.
-
-        Raises
-        ------
-        ValueError, TypeError
-            If an argument is out of range, or y or X are not as described, or the checkpoint is of another fit; the
-            message says what is wrong.
+        {fitted}
 
         Notes
         -----
@@ -339,24 +329,6 @@ class LSTMForecaster(ExplainingForecasts, SupervisedEstimator):
         origins, like = self._past.begin(y, X, horizon, self)
         levels, widths = self._forecast(origins, horizon), widths * origins.spread[:, None]
         return like(preparation.values(levels - widths)), like(preparation.values(levels + widths))
-
-    @available_if(pools_by_attention)
-    @of_one_fit
-    def attention(self, y=None, X=None):
-        """Weights of the last window's steps in the mean that pooling="attention" makes of them.
-
-        Parameters
-        ----------
-        y, X : as in `predict`
-
-        Returns
-        -------
-        weights : list of ndarrays of shape (window,)
-            For each series; they sum to 1.
-        """
-        check_is_fitted(self)
-        origins, _ = self._past.begin(y, X, self._past.preparation.width, self)
-        return self._attention(self._explained_sequences(origins))
 
     @of_one_fit
     def score(self, y, X=None):
