@@ -108,6 +108,11 @@ def offsets_of(lengths):
     return np.concatenate(([0], np.cumsum(lengths)))
 
 
+def first_rows(lengths):
+    """Where each sequence begins when they are stored one after the other."""
+    return np.cumsum(lengths) - lengths
+
+
 def step_rows(starts, lengths):
     """The steps of one sequence after the other, where sequence r begins at row starts[r] of an array of steps."""
     ends = np.cumsum(lengths)

@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 import reference
 
-from lstmfast import _core, encoder_decoder, losses, stack
-from lstmfast.encoder_decoder import EncoderDecoder, SequencePairs
+from lstmfast import _core, decoding, losses, stack
+from lstmfast.encoder_decoder import EncoderDecoder
 from lstmfast.examples import PairExamples
 from lstmfast.saved_model import rebuild_network
+from lstmfast.sequence_pairs import SequencePairs
 from lstmfast.vocabulary import END, UNKNOWN, framed
 
 REFERENCE_RTOL, DIFFERENCES_RTOL, STEP = 1e-11, 1e-7, 1e-5
@@ -230,9 +231,7 @@ def test_several_groups(monkeypatch, attention):
     lengths = (*LENGTHS, (2, 7), (6, 1), (4, 4))
     case = Case(network, lengths=lengths, dropout=0.2, recurrent_dropout=0.3)
     batches, original = [], _core.Batch
-    monkeypatch.setattr(
-        encoder_decoder._core, "Batch", lambda lengths: batches.append(len(lengths)) or original(lengths)
-    )
+    monkeypatch.setattr(_core, "Batch", lambda lengths: batches.append(len(lengths)) or original(lengths))
     case.value()
     assert batches == [3, 3, 3, 3, 3, 3]  # encoder and decoder
     check(case)
@@ -429,7 +428,7 @@ def test_bit_for_bit_in_any_company_order_chunks_and_threads(monkeypatch, bidire
     for i in range(0, len(sources), 5):
         assert results(network, [sources[i]], [targets[i]]) == [[part[i]] for part in expected]
     monkeypatch.setattr("lstmfast.network.PREDICT_SEQUENCES", 7)
-    monkeypatch.setattr(encoder_decoder, "BEAM_CANDIDATES", 100)
+    monkeypatch.setattr(decoding, "BEAM_CANDIDATES", 100)
     assert results(network, sources, targets) == expected
 
 

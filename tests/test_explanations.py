@@ -9,10 +9,11 @@ import pytest
 from test_explain_estimators import KINDS, METHODS, X, Y, small
 
 from lstmfast import LSTMRegressor, explanations
-from lstmfast.encoder_decoder import EncoderDecoder, SequencePairs
+from lstmfast.encoder_decoder import EncoderDecoder
 from lstmfast.explanations import Score, integrated_gradients, occlusion, on_vectors
 from lstmfast.network import Network
 from lstmfast.pooling import NO_POOLING, POOLINGS
+from lstmfast.sequence_pairs import SequencePairs
 from lstmfast.sequences import Sequences, offsets_of
 from lstmfast.vocabulary import framed
 

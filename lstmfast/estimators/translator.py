@@ -6,10 +6,11 @@ from sklearn.utils.validation import check_is_fitted
 
 from ..concurrency import of_one_fit
 from ..config import effective_n_threads
-from ..encoder_decoder import EncoderDecoder, SequencePairs
+from ..encoder_decoder import EncoderDecoder
 from ..examples import PairExamples
 from ..explanations import on_vectors, traces, translation_score
 from ..saved_model import check_fields
+from ..sequence_pairs import SequencePairs
 from ..thread_choice import ThreadChoice
 from ..tokens import check_choice
 from ..vocabulary import END, LEVELS, Vocabulary, framed
