@@ -11,8 +11,8 @@ from .layers.parameters import check_dtype
 from .losses import SoftmaxCrossEntropy
 from .network import prediction_batches
 from .sequence_pairs import PairMasks, PairPass, lengths_read, longest_first
-from .sequences import first_rows, step_rows
-from .stack import Stack, State, groups, repeat_rows
+from .sequences import first_rows, repeat_rows, step_rows
+from .stack import Stack, State, groups
 from .thread_choice import ThreadChoice
 from .workspace import Workspace, explains_memory
 

@@ -119,6 +119,11 @@ def step_rows(starts, lengths):
     return np.repeat(starts - (ends - lengths), lengths) + np.arange(ends[-1] if len(ends) else 0)
 
 
+def repeat_rows(batch, rows):
+    """Row r of an (n, D) array once for each step of sequence r of a `_core.Batch`."""
+    return np.repeat(rows, batch.lengths, axis=0)
+
+
 class StepValues:
     """A value for each step of some sequences, taken by sequence as an array is by row.
 
