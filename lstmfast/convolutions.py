@@ -169,9 +169,12 @@ class ConvolutionStream:
         return ConvolutionStream(self._layers, [window.copy() for window in self.history])
 
     def step(self, x):
-        """Outputs (n, filters) of the top layer after one more step x (n, C)."""
+        """(outputs (n, filters) of the top layer after one more step x (n, C), history with this step)
+
+        The history of this stream is left to the caller: what comes above may refuse the step.
+        """
+        history = []
         for layer, window in zip(self._layers, self.history, strict=True):
-            window[:, :-1] = window[:, 1:]
-            window[:, -1] = x
-            x = np.maximum(layer.step(window), 0)
-        return x
+            history.append(np.concatenate((window[:, 1:], x[:, None]), axis=1))
+            x = np.maximum(layer.step(history[-1]), 0)
+        return x, history
