@@ -326,8 +326,9 @@ class Network(FlatParameters):
             )
             if state is not None:
                 state.put(group, record.state)
-            gradients = self._pooling.backward(record, dz, tape, workspace, n_threads)
-            self.stack.backward(record, **gradients, n_threads=n_threads)
+            if self._pooling.layer is not None or not self.stack.all_frozen:
+                gradients = self._pooling.backward(record, dz, tape, workspace, n_threads)
+                self.stack.backward(record, **gradients, n_threads=n_threads)
             value += part
         return value
 

@@ -178,6 +178,11 @@ class Stack:
         return layers + [(str(number), layer) for number, layer in enumerate(self.layers)]
 
     @property
+    def all_frozen(self):
+        """Whether none of its layers is trained."""
+        return self.n_frozen == len(self.layers)
+
+    @property
     def n_units(self):
         """Units of all layers and directions together."""
         return sum(layer.output_size for layer in self.layers)
