@@ -7,8 +7,9 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from ..concurrency import of_one_fit
-from ..sequences import Sequences, check_finite, to_contiguous
+from ..sequences import Sequences
 from ..series import Origins, is_series_list, undo_difference
+from ..windows import as_sequences
 from .explaining import Attending, check_column, pools_by_attention
 
 
@@ -88,11 +89,8 @@ class ExplainingForecasts(Attending):
     def _explained_sequences(self, X):
         if not isinstance(X, Origins):
             raise ValueError("that of a forecaster must be a number, or a number for each input of a step")
-        inputs = self._past.preparation.inputs(X.windows, X.covariates)
-        n, window, n_inputs = inputs.shape
-        steps = to_contiguous(inputs.reshape(-1, n_inputs), self._network.dtype)
-        check_finite(steps, "y or X, standardised,")
-        return Windows(steps, window * np.arange(n + 1), "list", X)
+        sequences = as_sequences(self._past.preparation.inputs(X.windows, X.covariates), self._network.dtype)
+        return Windows(sequences.steps, sequences.offsets, "list", X)
 
     def _coefficients(self, sequences, target):
         preparation, n_variables = self._past.preparation, self.n_variables_

@@ -10,7 +10,7 @@ from ..concurrency import of_one_fit
 from ..config import effective_n_threads
 from ..examples import Examples
 from ..layers.parameters import check_size
-from ..saved_model import check_fields
+from ..saved_model import check_fields, check_names
 from ..sequences import check_sequences, check_tokens
 from ..training import History
 from .base import RecurrentEstimator, generator
@@ -180,11 +180,8 @@ class SupervisedEstimator(Attending, RecurrentEstimator):
             n_features = self.embedding_dim
         if network.config["n_features"] != n_features:
             raise ValueError("the network does not have the features of the estimator")
-        names = fitted.get("feature_names_in_")
-        if names is not None and (
-            np.shape(names) != (self.n_features_in_,) or not all(isinstance(n, str) for n in names)
-        ):
-            raise ValueError("feature_names_in_ must be one string a feature")
+        if "feature_names_in_" in fitted:
+            check_names(fitted["feature_names_in_"], self.n_features_in_)
         self._decision.check()
         if network.dense[-1].output_size != self._decision.n_outputs:
             raise ValueError("the network does not have the outputs of the estimator")
