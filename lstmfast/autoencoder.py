@@ -6,8 +6,8 @@ from . import _core
 from .head import Head
 from .network import Network, prediction_batches
 from .pooling import NO_POOLING
-from .sequences import step_rows
-from .stack import Stack, repeat_rows
+from .sequences import first_rows, repeat_rows, step_rows
+from .stack import Stack
 from .thread_choice import ThreadChoice
 from .workspace import Workspace, explains_memory
 
@@ -71,8 +71,7 @@ class Decoder:
         dx, _ = self.stack.backward(record, dy=dy, input_gradient=True, n_threads=n_threads)
         if self._shares_codes:
             return dx
-        lengths = record.batch.lengths
-        return np.add.reduceat(dx, np.cumsum(lengths) - lengths, axis=0)
+        return np.add.reduceat(dx, first_rows(record.batch.lengths), axis=0)
 
 
 class Reconstruction:

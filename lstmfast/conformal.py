@@ -38,6 +38,9 @@ class ConformalQuantiles:
     array([[13.]])
     """
 
+    # Names of `fields`, which a file holds beside the weights.
+    arrays = ("residual_ranks", "residual_quantiles", "residual_dependence")
+
     def __init__(self, ranks, values, dependence):
         self.ranks, self.values, self.dependence = ranks, values, dependence
 
@@ -50,6 +53,17 @@ class ConformalQuantiles:
         for k in range(1, min(n, len(dependence))):
             dependence[k] = _dependence(sizes[:, k], k)
         return cls(ranks, np.sort(sizes, axis=0)[ranks - 1], dependence)
+
+    def fields(self):
+        """What a file holds of them."""
+        return dict(zip(self.arrays, (self.ranks, self.values, self.dependence), strict=True))
+
+    @classmethod
+    def from_fields(cls, fields, shape):
+        """The inverse of `fields`; ValueError if these cannot be quantiles of outputs of this shape."""
+        quantiles = cls(*(fields[name] for name in cls.arrays))
+        quantiles.check(shape)
+        return quantiles
 
     @property
     def n(self):

@@ -7,7 +7,7 @@ import numpy as np
 from .layers import Conv1D
 from .layers.initializers import BLANK
 from .layers.parameters import check_size
-from .sequences import step_rows
+from .sequences import repeat_rows, step_rows
 from .workspace import Workspace
 
 
@@ -112,7 +112,7 @@ class Convolutions:
         spaced[rows.steps] = x if x_first is None else x[step_rows(x_first, batch.lengths)]
         for i, (layer, mask) in enumerate(zip(self.layers, masks, strict=True)):
             if mask is not None:
-                spaced[rows.steps] *= np.repeat(mask, batch.lengths, axis=0)
+                spaced[rows.steps] *= repeat_rows(batch, mask)
             record.x.append(spaced)
             y = self._take(workspace, i + 1, rows, layer.filters)
             layer.forward(spaced, self.gap, n_threads, out=y[rows.inner])
@@ -139,7 +139,7 @@ class Convolutions:
             gradient[rows.inner] = dx
             rows.clear(gradient)
             if record.masks[i] is not None:
-                gradient[rows.steps] *= np.repeat(record.masks[i], batch.lengths, axis=0)
+                gradient[rows.steps] *= repeat_rows(batch, record.masks[i])
         return gradient[rows.steps]
 
     def _take(self, workspace, part, rows, n_columns):
@@ -169,9 +169,12 @@ class ConvolutionStream:
         return ConvolutionStream(self._layers, [window.copy() for window in self.history])
 
     def step(self, x):
-        """Outputs (n, filters) of the top layer after one more step x (n, C)."""
+        """(outputs (n, filters) of the top layer after one more step x (n, C), history with this step)
+
+        The history of this stream is left to the caller: what comes above may refuse the step.
+        """
+        history = []
         for layer, window in zip(self._layers, self.history, strict=True):
-            window[:, :-1] = window[:, 1:]
-            window[:, -1] = x
-            x = np.maximum(layer.step(window), 0)
-        return x
+            history.append(np.concatenate((window[:, 1:], x[:, None]), axis=1))
+            x = np.maximum(layer.step(history[-1]), 0)
+        return x, history

@@ -1,104 +1,20 @@
 """A network that turns one sequence of tokens into another."""
 
-import itertools
-from dataclasses import dataclass
-
 import numpy as np
 
-from . import _core
+from .decoding import translate
 from .flat import FlatParameters
 from .head import Head
 from .layers import AdditiveAttention, Pairs
-from .layers.attention import AttentionTape, Projected
 from .layers.initializers import BLANK
 from .layers.parameters import check_dtype
-from .losses import SoftmaxCrossEntropy, softmax_losses
+from .losses import SoftmaxCrossEntropy
 from .network import prediction_batches
-from .sequences import Sequences, step_rows
-from .stack import Masks, Stack, StackPass, State, groups, repeat_rows
+from .sequence_pairs import PairMasks, PairPass, lengths_read, longest_first
+from .sequences import first_rows, repeat_rows, step_rows
+from .stack import Stack, State, groups
 from .thread_choice import ThreadChoice
-from .vocabulary import END, UNKNOWN
 from .workspace import Workspace, explains_memory
-
-# Ways to go on that a beam search compares at once, of all its sources together: bounds its memory, 8 bytes each.
-BEAM_CANDIDATES = 1 << 21
-
-
-@dataclass(frozen=True)
-class SequencePairs:
-    """Sources and what they are to become, both as `vocabulary.framed` makes them: `END`, their tokens, `END`.
-
-    The encoder reads all of a source but the first; the decoder reads all of a target but the last, and predicts all
-    but the first.
-    """
-
-    sources: Sequences
-    targets: Sequences
-
-    def __len__(self):
-        return len(self.sources)
-
-    @property
-    def lengths(self):
-        """Steps that encoder and decoder take for each pair (n,)."""
-        return self.sources.lengths + self.targets.lengths - 2
-
-    def take(self, indices):
-        """A copy of those at `indices`, ints or a mask."""
-        return SequencePairs(self.sources.take(indices), self.targets.take(indices))
-
-
-@dataclass
-class PairMasks:
-    """Dropout masks of a batch of pairs; those of the dense layers stand with the decoder's."""
-
-    encoder: Masks
-    decoder: Masks
-
-    def take(self, rows):
-        """The masks of some pairs."""
-        return PairMasks(self.encoder.take(rows), self.decoder.take(rows))
-
-
-@dataclass
-class PairPass:
-    """What `EncoderDecoder._forward` gives, and what it leaves for the way back.
-
-    The encoder's batch is ordered by the lengths of the sources, the decoder's by those of the targets.
-
-    order : (n,), which pair each sequence of the decoder's batch belongs to
-    sources : (n,), its source's place in the encoder's batch
-    tape : AttentionTape or None
-    z : what the head sees at each step of the decoder (n_steps, ...)
-    targets : the token that each is to predict (n_steps,)
-    """
-
-    encoder: StackPass
-    decoder: StackPass
-    order: np.ndarray
-    sources: np.ndarray
-    tape: AttentionTape | None
-    z: np.ndarray
-    targets: np.ndarray
-
-
-@dataclass(frozen=True)
-class Encoded:
-    """n sources as the decoder sees them.
-
-    state : State that their decoders start from
-    keys, projected : outputs of the encoder at all their steps, and what the attention makes of them; None without it
-    first, lengths : (n,), their rows among these
-    """
-
-    state: State
-    keys: np.ndarray | None
-    projected: Projected | None
-    first: np.ndarray
-    lengths: np.ndarray
-
-    def __len__(self):
-        return len(self.lengths)
 
 
 class EncoderDecoder(FlatParameters):
@@ -227,20 +143,20 @@ class EncoderDecoder(FlatParameters):
 
     def _forward(self, pairs, rows, masks, *, training, workspace, n_threads):
         """PairPass of some pairs; masks are those of `rows`."""
-        batch, first, order = _longest_first(pairs.sources, rows)
+        batch, first, order = longest_first(pairs.sources, rows)
         encoded = self.encoder.forward(
             batch, pairs.sources.steps, x_first=first + 1, masks=masks.encoder.take(order), training=training,
             all_steps=self.attention is not None, workspace=workspace, n_threads=n_threads,
         )  # fmt: skip
         place = np.empty_like(order)
         place[order] = np.arange(len(order))
-        batch, first, order = _longest_first(pairs.targets, rows)
+        batch, first, order = longest_first(pairs.targets, rows)
         sources = place[order]
         z = workspace.take("z", (batch.n_steps, self.head.layers[0].input_size), self.dtype)
         y, context = z[:, : self.decoder.output_size], z[:, self.decoder.output_size :]
         decoded = self.decoder.forward(
             batch, pairs.targets.steps, x_first=first, masks=masks.decoder.take(order),
-            state=self._hand_over(encoded.state, sources), training=training, all_steps=True, y=y, workspace=workspace,
+            state=self.hand_over(encoded.state, sources), training=training, all_steps=True, y=y, workspace=workspace,
             n_threads=n_threads,
         )  # fmt: skip
         tape = None
@@ -251,7 +167,7 @@ class EncoderDecoder(FlatParameters):
         targets = pairs.targets.steps[step_rows(first + 1, batch.lengths), 0]
         return PairPass(encoded, decoded, order, sources, tape, z, targets)
 
-    def _hand_over(self, state, rows):
+    def hand_over(self, state, rows):
         """The State of decoders that start where these rows of the encoder's batch have ended."""
 
         def mean(array):
@@ -262,7 +178,7 @@ class EncoderDecoder(FlatParameters):
         return State([mean(h) for h in state.h], [mean(c) for c in state.c])
 
     def _hand_back(self, dstate, rows):
-        """Gradient of the encoder's final state from that of the State which `_hand_over` made of it."""
+        """Gradient of the encoder's final state from that of the State which `hand_over` made of it."""
 
         def share(gradient, layer):
             if gradient is None:
@@ -317,7 +233,7 @@ class EncoderDecoder(FlatParameters):
         workspace = workspace or Workspace()
         masks = masks or self.no_masks()
         self.forget_gradients()
-        lengths = _lengths(pairs.sources, rows) + _lengths(pairs.targets, rows)
+        lengths = lengths_read(pairs.sources, rows) + lengths_read(pairs.targets, rows)
         value = 0.0
         for group in groups(lengths, self.encoder.group_size(lengths.mean())):  # it has no less units than the decoder
             record = self._forward(
@@ -425,167 +341,4 @@ class EncoderDecoder(FlatParameters):
         search keeps the `beam_width` best ways to go on with the beginnings it follows, ended ones among them. It is
         over when no beginning can overtake the best target that has ended: a score only falls.
         """
-        result = [None] * len(sources)
-        workspace, threads = Workspace(), ThreadChoice(n_threads)
-        for rows, batch in prediction_batches(sources):
-            encoded = self._encode(sources, rows, workspace, n_threads)
-            limits = np.full(len(rows), max_length) if max_length else 2 * (batch.lengths - 2) + 10
-
-            def step(which, tokens, state, encoded=encoded):
-                with threads.measure(len(tokens)) as n_used:
-                    return self._step(encoded, which, tokens, state, workspace, n_used)
-
-            if beam_width == 1:
-                found = _greedy(step, encoded.state, limits)
-            else:
-                size = max(1, BEAM_CANDIDATES // (beam_width * self.dense[-1].output_size))
-                parts = [np.arange(start, min(start + size, len(rows))) for start in range(0, len(rows), size)]
-                found = itertools.chain.from_iterable(
-                    _beam(step, encoded.state.take(part), part, limits[part], beam_width) for part in parts
-                )
-            for i, ids in zip(rows.tolist(), found, strict=True):
-                result[i] = ids
-        return result
-
-    def _encode(self, sources, rows, workspace, n_threads):
-        """Encoded of some Sequences, longest first."""
-        batch, first, _ = _longest_first(sources, rows)
-        record = self.encoder.forward(
-            batch, sources.steps, x_first=first + 1, masks=self.encoder.no_masks(),
-            all_steps=self.attention is not None, workspace=workspace, n_threads=n_threads,
-        )  # fmt: skip
-        projected = None if self.attention is None else self.attention.project_keys(record.y, n_threads)
-        state = self._hand_over(record.state, np.arange(len(rows)))
-        return Encoded(state, record.y, projected, first_rows(batch.lengths), batch.lengths)
-
-    def _step(self, encoded, sources, tokens, state, workspace, n_threads):
-        """One step of n decoders: (outputs (n, n_target_tokens), State after it).
-
-        Parameters
-        ----------
-        encoded : Encoded
-        sources : ndarray of int of shape (n,)
-            Which of these each decoder writes a target for.
-        tokens : ndarray of int of shape (n,)
-            What they wrote last; `END` at first.
-        state : State
-            Before the step. The one that is returned belongs to the workspace.
-        """
-        ones = np.ones(len(tokens), np.int64)
-        record = self.decoder.forward(
-            _core.Batch(ones), tokens[:, None], masks=self.decoder.no_masks(), state=state, all_steps=True,
-            workspace=workspace, n_threads=n_threads,
-        )  # fmt: skip
-        z = record.y
-        if self.attention is not None:
-            who = Pairs(np.arange(len(tokens)), ones, encoded.first[sources], encoded.lengths[sources])
-            context, _ = self.attention.forward(
-                z, encoded.keys, who, n_threads=n_threads, keys_projected=encoded.projected
-            )
-            z = np.concatenate((z, context), axis=1)
-        outputs, _ = self.head.forward(z, n_threads=n_threads)
-        return outputs, record.state
-
-
-def _greedy(step, state, limits):
-    """List of targets, each token the most probable one after those before it."""
-    sources, tokens = np.arange(len(limits)), np.full(len(limits), END)
-    written = []
-    for length in itertools.count(1):
-        outputs, state = step(sources, tokens, state)
-        outputs[:, UNKNOWN] = -np.inf
-        tokens = outputs.argmax(axis=1)
-        going_on = tokens != END
-        written.append((sources[going_on], tokens[going_on]))
-        going_on &= limits[sources] > length
-        if not going_on.any():
-            break
-        sources, tokens, state = sources[going_on], tokens[going_on], state.take(going_on)
-    who, ids = (np.concatenate(parts) for parts in zip(*written, strict=True))
-    return np.split(ids[np.argsort(who, kind="stable")], np.searchsorted(np.sort(who), np.arange(1, len(limits))))
-
-
-def _beam(step, state, rows, limits, width):
-    """List of targets for sources `rows`, of the highest log-probability that a beam search finds."""
-    n = len(rows)
-    best, best_at = np.full(n, -np.inf), np.zeros((n, 2), np.int64)  # the best target that has ended, and where
-    trail = []  # for each step: which of the beginnings before it each goes on, and with which token
-    # Beginnings that are followed, of one source after the other; of one, the most probable first.
-    source, score, tokens = np.arange(n), np.zeros(n), np.full(n, END)
-    while len(source):
-        outputs, after = step(rows[source], tokens, state)
-        totals = score[:, None] + log_softmax(outputs)
-        totals[:, UNKNOWN] = -np.inf
-        at_limit = limits[source] == len(trail)  # only the end may follow
-        totals[at_limit, :END] = totals[at_limit, END + 1 :] = -np.inf
-
-        parent, token = _best_of_each(totals, source, width)
-        source, score = source[parent], totals[parent, token]
-        ended = token == END
-        # Of a source's, the first is the best one.
-        who, first = np.unique(source[ended], return_index=True)
-        at = np.flatnonzero(ended)[first]
-        better = score[at] > best[who]
-        who, at = who[better], at[better]
-        best[who], best_at[who] = score[at], np.column_stack((np.full(len(at), len(trail)), parent[at]))
-
-        kept = ~ended & (score > best[source])
-        source, score, parent, tokens = source[kept], score[kept], parent[kept], token[kept]
-        state = after.take(parent)
-        trail.append((parent, tokens))
-    return [_trace(trail, *where) for where in best_at.tolist()]
-
-
-def _trace(trail, n_steps, i):
-    """The tokens that led to beginning i after n_steps."""
-    ids = np.empty(n_steps, np.int64)
-    for t in reversed(range(n_steps)):
-        parents, tokens = trail[t]
-        ids[t], i = tokens[i], parents[i]
-    return ids
-
-
-def _best_of_each(totals, source, width):
-    """Rows and columns of the `width` largest entries of each source's rows, those of one after those of another, by
-    falling value; equal ones in their order. -inf is none of them."""
-    who, first, number = np.unique(source, return_index=True, return_inverse=True)
-    slot = np.arange(len(source)) - first[number]
-    pool = np.full((len(who), slot.max() + 1, totals.shape[1]), -np.inf)
-    pool[number, slot] = totals
-    pool = pool.reshape(len(who), -1)
-    threshold = np.full(len(who), -np.inf)
-    if width < pool.shape[1]:
-        threshold = np.partition(pool, -width, axis=1)[:, -width]
-    row, place = np.nonzero((pool >= threshold[:, None]) & (pool > -np.inf))
-    order = np.lexsort((place, -pool[row, place], row))
-    row, place = row[order], place[order]
-    rank = np.arange(len(row)) - np.searchsorted(row, row)
-    row, place = row[rank < width], place[rank < width]
-    slot, column = np.divmod(place, totals.shape[1])
-    return first[row] + slot, column
-
-
-def log_softmax(outputs):
-    """Logarithm of softmax of each row, in float64; a row has the same bits in any company."""
-    best = outputs.argmax(axis=1)
-    shifted = outputs.astype(np.float64)
-    shifted -= shifted[np.arange(len(best)), best][:, None]
-    shifted -= softmax_losses(outputs.copy(), best)[:, None]
-    return shifted
-
-
-def first_rows(lengths):
-    """Where each sequence begins when they are stored one after the other."""
-    return np.cumsum(lengths) - lengths
-
-
-def _lengths(sequences, rows):
-    """Of some framed Sequences, what a network reads of each: all but one end."""
-    return sequences.offsets[rows + 1] - sequences.offsets[rows] - 1
-
-
-def _longest_first(sequences, rows):
-    """(batch, first, order): Batch of some framed Sequences without one end; where each begins, and which it is."""
-    lengths = _lengths(sequences, rows)
-    order = np.argsort(-lengths, kind="stable")
-    return _core.Batch(lengths[order]), sequences.offsets[rows[order]], order
+        return translate(self, sources, beam_width, max_length, n_threads)

@@ -17,9 +17,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .encoder_decoder import SequencePairs
 from .layers import Dense
 from .layers.traces import gate_traces, state_traces
+from .sequence_pairs import SequencePairs
 from .sequences import Sequences, offsets_of
 
 # By what share of the change of the output its attributions may miss it, a tenth of the 1 % that is promised: small

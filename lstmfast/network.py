@@ -9,8 +9,8 @@ from .layers import CRF
 from .layers.initializers import BLANK
 from .layers.parameters import check_dtype, check_size
 from .pooling import EVERY_STEP, LAST, NO_POOLING, AttendedPooling, make_pooling
-from .sequences import step_rows
-from .stack import Stack, groups, repeat_rows
+from .sequences import repeat_rows, step_rows
+from .stack import Stack, groups
 from .stream import FrontStream
 from .thread_choice import ThreadChoice
 from .workspace import Workspace, explains_memory
@@ -326,8 +326,9 @@ class Network(FlatParameters):
             )
             if state is not None:
                 state.put(group, record.state)
-            gradients = self._pooling.backward(record, dz, tape, workspace, n_threads)
-            self.stack.backward(record, **gradients, n_threads=n_threads)
+            if self._pooling.layer is not None or not self.stack.all_frozen:
+                gradients = self._pooling.backward(record, dz, tape, workspace, n_threads)
+                self.stack.backward(record, **gradients, n_threads=n_threads)
             value += part
         return value
 

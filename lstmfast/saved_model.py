@@ -26,6 +26,12 @@ def check_fields(fields, needed, optional=()):
         raise ValueError(f"expected {sorted(needed)}, got {sorted(fields)}")
 
 
+def check_names(names, n_features):
+    """ValueError unless these are the names of so many features."""
+    if np.shape(names) != (n_features,) or not all(isinstance(name, str) for name in names):
+        raise ValueError("feature_names_in_ must be one string a feature")
+
+
 def rebuild_network(network_class, config, arrays):
     """The network that a file describes, with its weights."""
     arrays = {name: array for name, array in arrays.items() if not name.startswith(CHECKPOINT_ARRAYS)}

@@ -108,10 +108,20 @@ def offsets_of(lengths):
     return np.concatenate(([0], np.cumsum(lengths)))
 
 
+def first_rows(lengths):
+    """Where each sequence begins when they are stored one after the other."""
+    return np.cumsum(lengths) - lengths
+
+
 def step_rows(starts, lengths):
     """The steps of one sequence after the other, where sequence r begins at row starts[r] of an array of steps."""
     ends = np.cumsum(lengths)
     return np.repeat(starts - (ends - lengths), lengths) + np.arange(ends[-1] if len(ends) else 0)
+
+
+def repeat_rows(batch, rows):
+    """Row r of an (n, D) array once for each step of sequence r of a `_core.Batch`."""
+    return np.repeat(rows, batch.lengths, axis=0)
 
 
 class StepValues:

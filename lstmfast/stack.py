@@ -12,7 +12,7 @@ from .layers import Embedding, recurrent_layer
 from .layers.direction import parameter_shapes
 from .layers.initializers import BLANK
 from .layers.parameters import check_size
-from .sequences import step_rows
+from .sequences import repeat_rows, step_rows
 
 # A training batch runs forward and backward in groups of sequences whose saved states (6 values a unit and step) fill
 # about this much, which bounds the memory of a fit. Smaller groups would leave the states in L2 for the backward pass,
@@ -178,6 +178,11 @@ class Stack:
         return layers + [(str(number), layer) for number, layer in enumerate(self.layers)]
 
     @property
+    def all_frozen(self):
+        """Whether none of its layers is trained."""
+        return self.n_frozen == len(self.layers)
+
+    @property
     def n_units(self):
         """Units of all layers and directions together."""
         return sum(layer.output_size for layer in self.layers)
@@ -339,11 +344,6 @@ def different(tokens, n_tokens):
     occurs = np.zeros(n_tokens, bool)
     occurs[tokens] = True
     return np.flatnonzero(occurs), (np.cumsum(occurs) - 1)[tokens]
-
-
-def repeat_rows(batch, rows):
-    """Row r of an (n, D) array once for each step of sequence r."""
-    return np.repeat(rows, batch.lengths, axis=0)
 
 
 def masked_steps(batch, x, x_first, mask):

@@ -42,13 +42,10 @@ class FrontStream:
         x = self._check_steps(x) if self._embedding is None else self._embedding.forward(self._check_tokens(x))
         if not self._convolutions.history:
             return self._stream.step(x, out)
-        before = [window.copy() for window in self._convolutions.history]
-        y = self._convolutions.step(np.atleast_2d(x))
-        try:
-            return self._stream.step(y if x.ndim == 2 else y[0], out)
-        except BaseException:
-            self._convolutions.history = before
-            raise
+        y, history = self._convolutions.step(np.atleast_2d(x))
+        y = self._stream.step(y if x.ndim == 2 else y[0], out)
+        self._convolutions.history = history  # only now: `out` may be bad, or y too large
+        return y
 
     def _check_tokens(self, tokens):
         tokens = np.asarray(tokens)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 import reference
+from gradients import check_gradient, draw_parameters, flat_gradient, idle_parameters, masks_of
 
 from lstmfast import head, losses, network, stack
 from lstmfast.autoencoder import Autoencoder
@@ -20,8 +21,7 @@ from lstmfast.saved_model import rebuild_network
 from lstmfast.sequences import Sequences, StepValues, offsets_of
 from lstmfast.workspace import Workspace
 
-REFERENCE_RTOL, DIFFERENCES_RTOL, STEP = 1e-11, 1e-7, 1e-5
-N_ELEMENTS, N_DIRECTIONS = 30, 3
+REFERENCE_RTOL, N_ELEMENTS = 1e-11, 30  # central differences of so many single parameters
 LENGTHS = (3, 1, 5, 2, 5)
 N_TOKENS = 6
 
@@ -70,12 +70,8 @@ def reference_losses(network, x, masks=None):
 
 # ---- problems -------------------------------------------------------------------------------------------------------
 def random_network(n_features=3, hidden=(4,), code_size=2, seed=0, scale=1.5, **options):
-    """All parameters are drawn: biases too, so that no relu sits on its kink."""
     network = Autoencoder(n_features, hidden, code_size, **options)
-    rng = np.random.default_rng(seed)
-    for array in network.named_parameters().values():
-        array[...] = rng.normal(scale=scale / (np.sqrt(len(array)) if array.ndim == 2 else 2), size=array.shape)
-    network.parameters_changed()
+    draw_parameters(network, seed, scale)
     return network
 
 
@@ -115,60 +111,22 @@ class Case:
             self.sequences, self.rows, self.loss, self.targets, self.weights, masks=self.masks, **options
         )
 
-    def gradient(self):
-        """A copy, flat, with the tables' rows in their places."""
-        network = self.network
-        flat = np.zeros_like(network.parameters)
-        flat[: network.n_dense] = network.gradients
-        for table in network.tables:
-            network.rows_of(table, flat)[table.rows] = table.row_grads
-        return flat
-
-    def masks_of(self, s):
-        if self.masks is None:
-            return None
-        layers = [
-            {"input": None if inputs is None else inputs[s]}
-            | dict(zip(("forward", "backward"), [] if h is None else h[:, s], strict=False))
-            for inputs, h in zip(self.masks.inputs, self.masks.recurrent, strict=True)
-        ]
-        return {"layers": layers} | {
-            kind: [None if mask is None else mask[s] for mask in getattr(self.masks, kind)]
-            for kind in ("conv", "dense")
-        }
-
     def reference_value(self):
         data = self.sequences.split(self.sequences.steps)
         return sum(
-            self.weights[[s]].values @ reference_losses(self.network, data[row], self.masks_of(s))
+            self.weights[[s]].values @ reference_losses(self.network, data[row], masks_of(self.masks, s))
             for s, row in enumerate(self.rows)
         )
 
-    def central_difference(self, direction):
-        start, values = self.network.parameters.copy(), []
-        for sign in (1, -1):
-            self.network.parameters[...] = start + sign * STEP * direction
-            self.network.parameters_changed()
-            values.append(self.value())
-        self.network.parameters[...] = start
-        self.network.parameters_changed()
-        return (values[0] - values[1]) / (2 * STEP)
-
 
 def check(case, idle=()):
-    """The loss against the reference, its gradient against central differences: of some parameters alone, and along
-    directions in which all take part. `idle` are parameters that must not matter."""
-    value, gradient = case.value(), case.gradient()
+    """The loss against the reference, its gradient against central differences; `idle` are parameters that must not
+    matter."""
+    value, gradient = case.value(), flat_gradient(case.network)
     assert value == pytest.approx(case.reference_value(), rel=REFERENCE_RTOL)
-    rng, n = np.random.default_rng(1), len(gradient)
-    directions = [np.arange(n) == place for place in rng.permutation(n)[:N_ELEMENTS]]
-    directions += [rng.choice([-1.0, 1.0], n) / np.sqrt(n) for _ in range(N_DIRECTIONS)]
-    slopes = [case.central_difference(direction) for direction in directions]
-    expected = [gradient @ direction for direction in directions]
-    np.testing.assert_allclose(slopes, expected, rtol=0, atol=DIFFERENCES_RTOL * np.abs(gradient).max())
-    for name, array in case.network.named_parameters().items():
-        part = gradient[np.isin(case.network.parameters, array.ravel())]
-        assert (np.abs(part).max() < 1e-12) == name.endswith(idle), name
+    check_gradient(case.network, case.value, gradient, N_ELEMENTS)
+    names = case.network.named_parameters()
+    assert idle_parameters(case.network, gradient) == [name for name in names if name.endswith(idle)]
 
 
 # ---- loss and gradient ----------------------------------------------------------------------------------------------
@@ -249,9 +207,9 @@ def test_several_groups_and_blocks(monkeypatch):
 
 def test_a_workspace_can_be_used_again():
     case, workspace = Case(float64(hidden=(4, 3), dense_layer_sizes=(5,))), Workspace()
-    expected = case.value(), case.gradient().tobytes()
+    expected = case.value(), flat_gradient(case.network).tobytes()
     for _ in range(2):
-        assert (case.value(workspace=workspace), case.gradient().tobytes()) == expected
+        assert (case.value(workspace=workspace), flat_gradient(case.network).tobytes()) == expected
 
 
 def test_memory_of_a_training_step_is_bounded():
@@ -270,7 +228,7 @@ def test_threads_give_the_same_bits(dtype):
         random_network(9, (64, 33), 40, dtype=dtype, bidirectional=True, scale=1.0),
         lengths=tuple(np.random.default_rng(0).integers(1, 20, 60)), dropout=0.2,
     )  # fmt: skip
-    results = [(case.value(n_threads=n_threads), case.gradient().tobytes()) for n_threads in (1, 2, 3)]
+    results = [(case.value(n_threads=n_threads), flat_gradient(case.network).tobytes()) for n_threads in (1, 2, 3)]
     assert results[0] == results[1] == results[2]
 
 

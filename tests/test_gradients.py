@@ -11,6 +11,7 @@ from functools import partial
 import numpy as np
 import pytest
 import reference
+from gradients import check_gradient, flat_gradient, masks_of
 
 from lstmfast import _core, head, losses, network, stack
 from lstmfast.examples import Corpus
@@ -22,9 +23,7 @@ from lstmfast.sequences import StepValues, check_sequences
 from lstmfast.vocabulary import framed
 from lstmfast.workspace import Workspace
 
-REFERENCE_RTOL, DIFFERENCES_RTOL = 1e-11, 1e-7
-STEP = 1e-5  # error about STEP^2 from the third derivative, 1e-16 / STEP from rounding: both some 1e-10 here
-N_ELEMENTS, N_DIRECTIONS = 40, 3  # central differences of so many single parameters, and along so many directions
+REFERENCE_RTOL, N_ELEMENTS = 1e-11, 40  # central differences of so many single parameters
 
 LOSSES = {
     "softmax": (losses.SoftmaxCrossEntropy(), reference.cross_entropy),
@@ -129,33 +128,7 @@ class Case:
         return value, np.concatenate([gradients[name].ravel() for name in ordered]), dxs
 
     def masks_of_sequences(self):
-        if self.masks is None:
-            return None
-        return [
-            {
-                "conv": [None if mask is None else mask[s] for mask in self.masks.conv],
-                "layers": [
-                    {"input": None if inputs is None else inputs[s]}
-                    | dict(zip(("forward", "backward"), [] if h is None else h[:, s], strict=False))
-                    for inputs, h in zip(self.masks.inputs, self.masks.recurrent, strict=True)
-                ],
-                "dense": [None if mask is None else mask[s] for mask in self.masks.dense],
-            }
-            for s in range(len(self.rows))
-        ]
-
-    # ---- the same by central differences ----
-
-    def central_difference(self, direction):
-        """The slope of the objective along a direction."""
-        start, values = self.network.parameters.copy(), []
-        for sign in (1, -1):
-            self.network.parameters[...] = start + sign * STEP * direction
-            self.network.parameters_changed()
-            values.append(self.value_and_gradient()[0])
-        self.network.parameters[...] = start
-        self.network.parameters_changed()
-        return (values[0] - values[1]) / (2 * STEP)
+        return self.masks and [masks_of(self.masks, s) for s in range(len(self.rows))]
 
 
 def check(case, **options):
@@ -165,14 +138,7 @@ def check(case, **options):
     assert scale > 1e-3
     assert value == pytest.approx(expected_value, rel=1e-13)
     np.testing.assert_allclose(gradient, expected, rtol=0, atol=REFERENCE_RTOL * scale)
-    rng = np.random.default_rng(1)
-    n = len(gradient)
-    for place in rng.permutation(n)[:N_ELEMENTS]:
-        slope = case.central_difference(np.arange(n) == place)
-        assert slope == pytest.approx(gradient[place], abs=DIFFERENCES_RTOL * scale), place
-    for _ in range(N_DIRECTIONS):  # every parameter takes part in these
-        direction = rng.choice([-1.0, 1.0], n) / np.sqrt(n)
-        assert case.central_difference(direction) == pytest.approx(gradient @ direction, abs=DIFFERENCES_RTOL * scale)
+    check_gradient(case.network, lambda: case.value_and_gradient()[0], gradient, N_ELEMENTS)
 
 
 # ---- what a network can be made of ----------------------------------------------------------------------------------
@@ -416,25 +382,11 @@ class Chunk:
             batch.sequences, batch.rows, losses.SoftmaxCrossEntropy(), batch.targets, batch.weights, masks=self.masks,
             state=self.before.take(np.arange(len(batch.rows))),
         )  # fmt: skip
-        gradient = np.zeros_like(net.parameters)
-        gradient[: net.n_dense] = net.gradients
-        net.rows_of(net.embedding, gradient)[net.embedding.rows] = net.embedding.row_grads
-        return value, gradient
+        return value, flat_gradient(net)
 
     def check(self):
         """Central differences along every parameter, the state before the chunk held fixed."""
-        net, (_, gradient) = self.network, self.value_and_gradient()
-        slopes, start = np.empty_like(gradient), net.parameters.copy()
-        for i in range(len(slopes)):
-            values = []
-            for sign in (1, -1):
-                net.parameters[i] = start[i] + sign * STEP
-                net.parameters_changed()
-                values.append(self.value_and_gradient()[0])
-            net.parameters[i] = start[i]
-            slopes[i] = (values[0] - values[1]) / (2 * STEP)
-        net.parameters_changed()
-        np.testing.assert_allclose(slopes, gradient, rtol=0, atol=DIFFERENCES_RTOL * np.abs(gradient).max())
+        check_gradient(self.network, lambda: self.value_and_gradient()[0], self.value_and_gradient()[1])
 
 
 @pytest.fixture

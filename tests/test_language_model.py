@@ -529,6 +529,20 @@ def test_docstrings_name_each_parameter_once(name):
     assert sorted(documented) == sorted(inspect.signature(cls).parameters)
 
 
+ESTIMATORS = [name for name in lstmfast.__all__ if hasattr(getattr(lstmfast, name), "explain")]
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_the_docstring_of_fit_is_whole(name):
+    fit = getattr(lstmfast, name).fit
+    docstring = inspect.cleandoc(fit.__doc__)
+    assert not re.search(r"\{\w+\}", docstring)
+    sections = re.findall(r"^(\w+)\n---+\n(.*?)(?=\n\n|\Z)", docstring, re.M | re.S)
+    assert [title for title, _ in sections[:3]] == ["Parameters", "Returns", "Raises"]
+    documented = [each for names in re.findall(r"^(\w[\w, ]*) : ", sections[0][1], re.M) for each in names.split(", ")]
+    assert documented == [parameter for parameter in inspect.signature(fit).parameters if parameter != "self"]
+
+
 def test_model_selection():
     texts = ["abab", "baba", "ab", "aab"] * 3
     scores = cross_val_score(small(), texts, cv=3)

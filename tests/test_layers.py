@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
+from gradients import STEP, central_differences
 from reference import LAYER_PARAMETERS, layer_backward, layer_forward, load_golden
 
 from lstmfast import _core
@@ -238,18 +239,8 @@ def test_gradients_agree_with_finite_differences(sizes, ragged, kind):
         dh, dc = problem.dstate
         return (y * problem.dy).sum() + (h * dh).sum() + (c * dc).sum()
 
-    def differences(array, after_change=lambda: None):
-        gradient, step = np.empty(array.shape), 1e-5
-        for index in np.ndindex(array.shape):
-            middle, losses = array[index], []
-            for sign in (1, -1):
-                array[index] = middle + sign * step
-                after_change()
-                losses.append(loss())
-            array[index] = middle
-            gradient[index] = (losses[0] - losses[1]) / (2 * step)
-        after_change()
-        return gradient
+    def differences(array, changed=lambda: None):
+        return central_differences(loss, array, step=STEP, changed=changed)
 
     h0, c0 = problem.state
     assert_close(actual["dx"], differences(problem.x), 1e-7, "x")

@@ -21,6 +21,7 @@ from lstmfast import (
     LSTMTransformer,
     LSTMTranslator,
 )
+from lstmfast.pooling import POOLINGS, make_pooling
 
 RNG = np.random.default_rng(0)
 X = [RNG.normal(size=(length, 3)).astype(np.float32) for length in (5, 1, 9, 4, 9, 2)]
@@ -76,6 +77,19 @@ def test_gradients_of_what_is_trained_do_not_depend_on_what_is_frozen(source):
             for key, gradient in part.grads.items():
                 assert np.array_equal(gradient, network.parts[name].grads[key])
         assert len(frozen.gradients) < len(network.gradients)
+
+
+@pytest.mark.parametrize("pooling", POOLINGS)
+def test_a_gradient_that_nobody_takes_is_not_computed(pooling, monkeypatch):
+    """That of what is pooled, where all below is frozen and the pooling itself has nothing to learn."""
+    model = LSTMClassifier(5, pooling=pooling, max_iter=1, n_frozen_layers=1)
+    computed, kind = [], type(make_pooling(pooling, 5, np.float32))
+    backward = kind.backward
+    monkeypatch.setattr(kind, "backward", lambda *arguments: computed.append(1) or backward(*arguments))
+    model.fit(X, LABELS)
+    assert bool(computed) == (pooling == "attention")
+    model.set_params(n_frozen_layers=0).fit(X, LABELS)
+    assert computed
 
 
 def test_a_frozen_embedding():

@@ -1,4 +1,4 @@
-"""`explain`, of every estimator."""
+"""`explain`, of every estimator, and `attention`, of those that can pool by it."""
 
 import warnings
 from numbers import Integral
@@ -7,6 +7,7 @@ from typing import ClassVar
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils._param_validation import Interval, StrOptions, validate_parameter_constraints
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from .. import _core
@@ -193,6 +194,35 @@ class Explaining:
                 workspace=Workspace(), n_threads=n_threads,
             )  # fmt: skip
             yield traces(stack, record, method)
+
+
+def pools_by_attention(estimator):
+    """Whether `attention` is there."""
+    return estimator.pooling == "attention"
+
+
+class Attending(Explaining):
+    """What also shows the steps that pooling="attention" looks at."""
+
+    @available_if(pools_by_attention)
+    @of_one_fit
+    def attention(self, X):
+        """Weights of a sequence's steps in the mean that pooling="attention" makes of them.
+
+        Parameters
+        ----------
+        X : sequences
+            As in `fit`.
+
+        Returns
+        -------
+        weights : list of ndarrays of shape (T_i,)
+            Those of a sequence sum to 1.
+        """
+        sequences, network = self._explained_sequences(X), self._network
+        if network.pooling != "attention":
+            raise ValueError(f"this estimator was fitted with pooling={network.pooling!r}: it has no attention")
+        return sequences.split(network.attention(sequences, effective_n_threads(self.n_jobs)))
 
 
 def _check_use(method, target, baseline, window):

@@ -1,14 +1,16 @@
-"""`explain`, of LSTMForecaster."""
+"""`explain` and `attention`, of LSTMForecaster."""
 
 from dataclasses import dataclass
 
 import numpy as np
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from ..concurrency import of_one_fit
-from ..sequences import Sequences, check_finite, to_contiguous
+from ..sequences import Sequences
 from ..series import Origins, is_series_list, undo_difference
-from .explaining import Explaining, check_column
+from ..windows import as_sequences
+from .explaining import Attending, check_column, pools_by_attention
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -18,7 +20,7 @@ class Windows(Sequences):
     origins: Origins | None = None
 
 
-class ExplainingForecasts(Explaining):
+class ExplainingForecasts(Attending):
     """What explains a fitted forecaster."""
 
     @of_one_fit
@@ -66,14 +68,29 @@ class ExplainingForecasts(Explaining):
         explained = super().explain(origins, method, target=target, baseline=baseline, window=window)
         return explained if (self._past.is_list if y is None else is_series_list(y)) else explained[0]
 
+    @available_if(pools_by_attention)
+    @of_one_fit
+    def attention(self, y=None, X=None):
+        """Weights of the last window's steps in the mean that pooling="attention" makes of them.
+
+        Parameters
+        ----------
+        y, X : as in `predict`
+
+        Returns
+        -------
+        weights : list of ndarrays of shape (window,)
+            For each series; they sum to 1.
+        """
+        check_is_fitted(self)
+        origins, _ = self._past.begin(y, X, self._past.preparation.width, self)
+        return super().attention(origins)
+
     def _explained_sequences(self, X):
         if not isinstance(X, Origins):
             raise ValueError("that of a forecaster must be a number, or a number for each input of a step")
-        inputs = self._past.preparation.inputs(X.windows, X.covariates)
-        n, window, n_inputs = inputs.shape
-        steps = to_contiguous(inputs.reshape(-1, n_inputs), self._network.dtype)
-        check_finite(steps, "y or X, standardised,")
-        return Windows(steps, window * np.arange(n + 1), "list", X)
+        sequences = as_sequences(self._past.preparation.inputs(X.windows, X.covariates), self._network.dtype)
+        return Windows(sequences.steps, sequences.offsets, "list", X)
 
     def _coefficients(self, sequences, target):
         preparation, n_variables = self._past.preparation, self.n_variables_

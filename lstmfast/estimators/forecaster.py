@@ -5,7 +5,6 @@ from numbers import Integral, Real
 import numpy as np
 from sklearn.metrics import r2_score
 from sklearn.utils._param_validation import Interval, StrOptions, validate_parameter_constraints
-from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from ..concurrency import of_one_fit
@@ -14,15 +13,15 @@ from ..conformal import ConformalQuantiles
 from ..decisions import Numbers
 from ..layers.parameters import check_dtype, check_size
 from ..past import Past
-from ..saved_model import check_fields
-from ..sequences import Sequences, to_contiguous
-from ..series import Origins, Preparation, unit
+from ..saved_model import check_fields, check_names
+from ..series import Preparation, unit
+from ..windows import SplitWindows, as_sequences
 from .base import COUNT
 from .checkpoint import Checkpoint
 from .explaining_forecasts import ExplainingForecasts
 from .regressor import LSTMRegressor
-from .sharing import shares_checkpoint, shares_parameters
-from .supervised import SupervisedEstimator, pools_by_attention
+from .sharing import shares_parameters, shares_texts
+from .supervised import SupervisedEstimator
 
 
 @shares_parameters(without=("embedding_dim", "embedding_weights"))
@@ -144,7 +143,7 @@ class LSTMForecaster(ExplainingForecasts, SupervisedEstimator):
 
     # ---- fitting ----
 
-    @shares_checkpoint
+    @shares_texts
     def fit(self, y, X=None, *, checkpoint=None, resume=False):
         """Learn to continue series.
 
@@ -157,16 +156,7 @@ class LSTMForecaster(ExplainingForecasts, SupervisedEstimator):
             Covariates, row for row with y, that are known in the future too: holidays, prices, plans.
         {checkpoint}
 
-        Returns
-        -------
-        self : object
-            Fitted estimator. If fit raises an error, the estimator is as it was before.
-
-        Raises
-        ------
-        ValueError, TypeError
-            If an argument is out of range, or y or X are not as described, or the checkpoint is of another fit; the
-            message says what is wrong.
+        {fitted}
 
         Notes
         -----
@@ -188,14 +178,17 @@ class LSTMForecaster(ExplainingForecasts, SupervisedEstimator):
                 f"the weights to go on from give {self._network.config['n_outputs']} numbers, not {preparation.width} "
                 f"steps of {self.n_variables_} variables; fit with warm_start=False to start anew"
             )
-        training, validation, calibration = self._split(series)
+        windows = SplitWindows.of(
+            preparation, series, self.calibration_fraction, self.validation_fraction if self.early_stopping else 0
+        )
+        training, validation = self._examples(windows)
         history = getattr(self, "_history", None)
         self._quantiles = ConformalQuantiles.of(np.empty((0, preparation.horizon, self.n_variables_)))
         try:
             self._fit(*training, None, *validation, checkpoint)
         finally:
             if getattr(self, "_history", None) is not history:  # also where training was interrupted
-                self._calibrate(series, calibration)
+                self._calibrate(*windows.calibration_pairs())
 
     def _check_arguments(self):
         super()._check_arguments()
@@ -205,34 +198,21 @@ class LSTMForecaster(ExplainingForecasts, SupervisedEstimator):
         given = [self.differences] if isinstance(self.differences, Integral) else self.differences
         return tuple(check_size(lag, "each of differences") for lag in given)
 
-    def _split(self, series):
-        """Examples to train on, examples for `early_stopping` or (None, None), and the origins to calibrate on."""
-        fractions = self.calibration_fraction, self.validation_fraction if self.early_stopping else 0
-        splits = [self._past.preparation.split(len(each.changes), *fractions) for each in series]
-        training, validation, calibration = zip(*splits, strict=True)
+    def _examples(self, windows):
+        """Examples to train on, and for `early_stopping`, or (None, None)."""
+        dtype = check_dtype(self.dtype)
         if not self.early_stopping:
-            return self._examples(series, training, training), (None, None), calibration
-        if not any(map(len, validation)):
+            return windows.examples(windows.training, dtype), (None, None)
+        if not any(map(len, windows.validation)):
             raise ValueError(
                 f"early_stopping with validation_fraction={self.validation_fraction} leaves no window for validation; "
                 "give longer series, a shorter window or horizon, or set early_stopping=False"
             )
-        return *(self._examples(series, chosen, training) for chosen in (training, validation)), calibration
+        return [windows.examples(chosen, dtype) for chosen in (windows.training, windows.validation)]
 
-    def _examples(self, series, chosen, training):
-        """Sequences and targets at chosen origins of each series, as the network takes them."""
-        parts = [self._past.preparation.examples(*each) for each in zip(series, chosen, training, strict=True)]
-        inputs, targets = map(np.concatenate, zip(*parts, strict=True))
-        dtype = check_dtype(self.dtype)
-        return as_sequences(inputs, dtype), to_contiguous(targets.reshape(len(targets), -1), dtype)
-
-    def _calibrate(self, series, chosen):
-        """Compare the forecasts at chosen origins of each series with what came."""
-        preparation = self._past.preparation
-        pairs = [preparation.forecasts_due(*each) for each in zip(series, chosen, strict=True)]
-        origins, truth = zip(*pairs, strict=True)
-        origins = Origins.join(origins)
-        errors = np.concatenate(truth) - self._forecast(origins, preparation.horizon)
+    def _calibrate(self, origins, levels):
+        """Compare the forecasts at some origins with the levels that came."""
+        errors = levels - self._forecast(origins, levels.shape[1])
         self._quantiles = ConformalQuantiles.of(errors / unit(origins.spread))
 
     # What `_fit` is given here is sound already.
@@ -340,24 +320,6 @@ class LSTMForecaster(ExplainingForecasts, SupervisedEstimator):
         levels, widths = self._forecast(origins, horizon), widths * origins.spread[:, None]
         return like(preparation.values(levels - widths)), like(preparation.values(levels + widths))
 
-    @available_if(pools_by_attention)
-    @of_one_fit
-    def attention(self, y=None, X=None):
-        """Weights of the last window's steps in the mean that pooling="attention" makes of them.
-
-        Parameters
-        ----------
-        y, X : as in `predict`
-
-        Returns
-        -------
-        weights : list of ndarrays of shape (window,)
-            For each series; they sum to 1.
-        """
-        check_is_fitted(self)
-        origins, _ = self._past.begin(y, X, self._past.preparation.width, self)
-        return self._attention(self._explained_sequences(origins))
-
     @of_one_fit
     def score(self, y, X=None):
         """R2 of forecasts of the steps after the series of `fit`, from every origin whose horizon is in y.
@@ -389,13 +351,11 @@ class LSTMForecaster(ExplainingForecasts, SupervisedEstimator):
 
     # ---- files ----
 
-    _array_fields = (*Past.arrays, "residual_ranks", "residual_quantiles", "residual_dependence")
+    _array_fields = (*Past.arrays, *ConformalQuantiles.arrays)
 
     def _fitted(self):
         names = ("n_variables_", "n_features_in_", *({"feature_names_in_"} & vars(self).keys()))
-        quantiles = self._quantiles.ranks, self._quantiles.values, self._quantiles.dependence
-        arrays = dict(zip(self._array_fields[-3:], quantiles, strict=True))
-        return {name: getattr(self, name) for name in names} | self._past.fields() | arrays
+        return {name: getattr(self, name) for name in names} | self._past.fields() | self._quantiles.fields()
 
     def _restore_fitted(self, fitted, network):
         needed = ("n_variables_", "n_features_in_", "preparation", "forms", "is_list", *self._array_fields)
@@ -404,22 +364,10 @@ class LSTMForecaster(ExplainingForecasts, SupervisedEstimator):
         self.n_features_in_ = n_features
         self._past = Past.from_fields(fitted, n_variables, n_features)
         preparation = self._past.preparation
-        self._quantiles = ConformalQuantiles(*(fitted[name] for name in self._array_fields[-3:]))
-        self._quantiles.check((preparation.horizon, n_variables))
+        self._quantiles = ConformalQuantiles.from_fields(fitted, (preparation.horizon, n_variables))
         if "feature_names_in_" in fitted:
             self.feature_names_in_ = fitted["feature_names_in_"]
-            names = self.feature_names_in_
-            if np.shape(names) != (n_features,) or not all(isinstance(name, str) for name in names):
-                raise ValueError("feature_names_in_ must be one string a covariate")
+            check_names(self.feature_names_in_, n_features)
         expected = n_variables + preparation.width * n_features, preparation.width * n_variables
         if (network.config["n_features"], network.config["n_outputs"]) != expected:
             raise ValueError("the network does not have the inputs and outputs of the estimator")
-
-
-def as_sequences(inputs, dtype):
-    """Inputs (n, window, F) as a network of this dtype takes them."""
-    n, window, n_features = inputs.shape
-    steps = to_contiguous(inputs.reshape(n * window, n_features), dtype)
-    if not np.isfinite(steps).all():
-        raise ValueError(f"y or X has values too large for {dtype}: divide them by a larger unit")
-    return Sequences(steps, window * np.arange(n + 1), "3d")

@@ -13,7 +13,7 @@ from ..vocabulary import END, LEVELS, Vocabulary, framed
 from .base import COUNT
 from .checkpoint import Checkpoint
 from .generative import TokenEstimator
-from .sharing import shares_checkpoint, shares_parameters
+from .sharing import shares_parameters, shares_texts
 
 
 @shares_parameters(without=("bidirectional",))
@@ -100,7 +100,7 @@ class LSTMLanguageModel(LanguageModel, TokenEstimator):
         self.min_frequency = min_frequency
         self.lowercase = lowercase
 
-    @shares_checkpoint
+    @shares_texts
     def fit(self, texts, y=None, *, texts_val=None, checkpoint=None, resume=False):
         """Learn a vocabulary and to predict the next token.
 
@@ -111,20 +111,10 @@ class LSTMLanguageModel(LanguageModel, TokenEstimator):
         y : None
             Ignored; for scikit-learn's sake.
         texts_val : as texts, default=None
-            Validation data. Scored after each epoch; with `early_stopping` they decide when to stop.
+            {validation}
         {checkpoint}
 
-        Returns
-        -------
-        self : object
-            Fitted estimator. If fit raises an error, the estimator is as it was before; after Ctrl-C it has the weights
-            of the last whole batch, and with ``warm_start=True`` another fit goes on from there.
-
-        Raises
-        ------
-        ValueError, TypeError
-            If an argument is out of range, or texts are not as described, or the checkpoint is of another fit; the
-            message says what is wrong.
+        {fitted}
         """
         validation = None if texts_val is None else (texts_val, "texts_val")
         kept = Checkpoint(checkpoint, resume)

@@ -15,7 +15,7 @@ from ..vocabulary import END, UNKNOWN, Vocabulary, framed
 from .base import COUNT
 from .checkpoint import Checkpoint
 from .generative import TokenEstimator
-from .sharing import shares_checkpoint, shares_parameters
+from .sharing import shares_parameters, shares_texts
 
 # Scores of this many histories and items are held at once.
 BLOCK_SCORES = 1 << 22
@@ -83,7 +83,7 @@ class LSTMRecommender(TokenEstimator):
         self.n_samples = n_samples
         self.handle_unknown = handle_unknown
 
-    @shares_checkpoint
+    @shares_texts
     def fit(self, histories, y=None, *, histories_val=None, checkpoint=None, resume=False):
         """Learn which item follows.
 
@@ -94,20 +94,10 @@ class LSTMRecommender(TokenEstimator):
         y : None
             Ignored; for scikit-learn's sake.
         histories_val : as histories, default=None
-            Validation data. Scored after each epoch; with `early_stopping` they decide when to stop.
+            {validation}
         {checkpoint}
 
-        Returns
-        -------
-        self : object
-            Fitted estimator. If fit raises an error, the estimator is as it was before; after Ctrl-C it has the weights
-            of the last whole batch, and with ``warm_start=True`` another fit goes on from there.
-
-        Raises
-        ------
-        ValueError, TypeError
-            If an argument is out of range, or histories are not as described, or the checkpoint is of another fit; the
-            message says what is wrong.
+        {fitted}
         """
         validation = None if histories_val is None else (histories_val, "histories_val")
         kept = Checkpoint(checkpoint, resume)

@@ -1,4 +1,4 @@
-"""One signature and one text for the arguments and attributes that all estimators share."""
+"""One signature for the arguments that all estimators share, and one text for what their docstrings share."""
 
 import functools
 import inspect
@@ -120,6 +120,17 @@ validation_scores_, best_validation_score_ : list of float, float or None
 stop_reason_ : {"tol", "max_iter", "max_time", "early_stopping", "callback", "diverged", "interrupted"}
     Why training ended; "interrupted" also after an error in a callback."""
 
+SEQUENCES = """\
+X : sequences
+    ndarray of shape (n, T, F); or a list of arrays of shape (T_i, F), or (T_i,) with one feature; or anything
+    two-dimensional of shape (n, T): n univariate series."""
+
+SAMPLE_WEIGHT = """\
+sample_weight : array-like of shape (n,), default=None
+    Weights of the sequences; not negative, not all 0."""
+
+VALIDATION = "Validation data. Scored after each epoch; with `early_stopping` they decide when to stop."
+
 CHECKPOINT = """\
 checkpoint : str or path-like, default=None
     File that keeps the fit as it is at its start and after each epoch: model, optimiser and random state. The one
@@ -132,16 +143,36 @@ resume : bool, default=False
     So may max_iter, to train for longer, unless learning_rate is "cosine" or "one_cycle", which depend on it. A
     damaged file gives way to the one before, with a warning."""
 
+FITTED = """\
+Returns
+-------
+self : object
+    Fitted estimator. If fit raises an error, the estimator is as it was before; after Ctrl-C it has the weights
+    of the last whole batch, and with ``warm_start=True`` another fit goes on from there.
 
-def shares_checkpoint(fit):
-    """Decorator for a method `fit`: ``{checkpoint}`` in its docstring becomes the shared text."""
-    if fit.__doc__:  # absent under python -OO
+Raises
+------
+ValueError, TypeError
+    If an argument is out of range or not as described, or the checkpoint is of another fit; the message says
+    what is wrong."""
 
-        def indented(match):
-            return textwrap.indent(CHECKPOINT, match[1])
+_TEXTS = {
+    "input_attributes": INPUT_ATTRIBUTES, "attributes": ATTRIBUTES, "sequences": SEQUENCES,
+    "sample_weight": SAMPLE_WEIGHT, "validation": VALIDATION, "checkpoint": CHECKPOINT, "fitted": FITTED,
+}  # fmt: skip
 
-        fit.__doc__ = re.sub(r"^( *)\{checkpoint\}", indented, fit.__doc__, flags=re.MULTILINE)
-    return fit
+
+def shares_texts(method):
+    """Decorator for a method: a line ``{name}`` in its docstring becomes the shared text of that name."""
+    method.__doc__ = _filled(method.__doc__, _TEXTS)
+    return method
+
+
+def _filled(docstring, texts):
+    """A docstring with texts in the place of lines such as ``{name}``, indented like these."""
+    return docstring and re.sub(  # absent under python -OO
+        r"^( *)\{(\w+)\}$", lambda mark: textwrap.indent(texts[mark[2]], mark[1]), docstring, flags=re.MULTILINE
+    )
 
 
 def shares_parameters(cls=None, *, without=()):
@@ -149,8 +180,8 @@ def shares_parameters(cls=None, *, without=()):
 
     Its signature then names the base's arguments too, first, so that `get_params`, `clone` and help see them all, but
     those it goes `without`. Arguments of its own that may be positional come before these, which are then by keyword
-    only. And ``{parameters}``, ``{input_attributes}`` and ``{attributes}`` in its docstring become
-    the shared texts. What the docstring describes itself is left out of these.
+    only. Its docstring shares texts as those of methods do, and ``{parameters}`` in it becomes that of the base's
+    arguments, but for those that the docstring describes itself.
     """
     if cls is None:
         return functools.partial(shares_parameters, without=without)
@@ -176,11 +207,10 @@ def shares_parameters(cls=None, *, without=()):
     __init__.__signature__ = inspect.Signature([itself, *positional, *inherited, *own])
     cls.__init__ = __init__
     if cls.__doc__:  # absent under python -OO
-        inherited_names = {parameter.name for parameter in inherited if f"\n    {parameter.name} :" not in cls.__doc__}
-        parameters = "\n".join(entry for names, entry in _entries(PARAMETERS) if names & inherited_names)
-        texts = {"parameters": parameters, "input_attributes": INPUT_ATTRIBUTES, "attributes": ATTRIBUTES}
-        for mark, text in texts.items():
-            cls.__doc__ = _insert(cls.__doc__, f"{{{mark}}}", text)
+        described = set(re.findall(r"^ *(\w+) :", cls.__doc__, flags=re.MULTILINE))
+        left = {parameter.name for parameter in inherited} - described
+        parameters = "\n".join(entry for names, entry in _entries(PARAMETERS) if names & left)
+        cls.__doc__ = _filled(cls.__doc__, _TEXTS | {"parameters": parameters})
     return cls
 
 
@@ -188,7 +218,3 @@ def _entries(text):
     """Pairs (names, entry) of a numpydoc section."""
     for entry in re.split(r"\n(?! )", text):
         yield set(entry.split(" :")[0].split(", ")), entry
-
-
-def _insert(text, mark, block):
-    return text.replace(mark, block.replace("\n", "\n    "))

@@ -4,22 +4,22 @@ import copy
 
 import numpy as np
 from sklearn.utils import check_random_state
-from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
 from ..concurrency import of_one_fit
 from ..config import effective_n_threads
 from ..examples import Examples
 from ..layers.parameters import check_size
-from ..saved_model import check_fields
+from ..saved_model import check_fields, check_names
 from ..sequences import check_sequences, check_tokens
 from ..training import History
 from .base import RecurrentEstimator, generator
 from .checkpoint import Checkpoint
-from .sharing import shares_checkpoint
+from .explaining import Attending
+from .sharing import shares_texts
 
 
-class SupervisedEstimator(RecurrentEstimator):
+class SupervisedEstimator(Attending, RecurrentEstimator):
     """Training on a target for each sequence. A subclass says what its targets are:
 
     - ``_check_targets(y, reset)``: y -> targets (n, ...) for the loss; with reset, sets what it learns (``classes_``).
@@ -27,33 +27,21 @@ class SupervisedEstimator(RecurrentEstimator):
     - ``_decision_class``: from `lstmfast.decisions`, made of what the estimator learned of its targets
     """
 
-    @shares_checkpoint
+    @shares_texts
     def fit(self, X, y, sample_weight=None, *, X_val=None, y_val=None, checkpoint=None, resume=False):
         """Train on sequences X and their targets y.
 
         Parameters
         ----------
-        X : sequences
-            ndarray of shape (n, T, F); or a list of arrays of shape (T_i, F), or (T_i,) with one feature; or anything
-            two-dimensional of shape (n, T): n univariate series.
+        {sequences}
         y : array-like of shape (n,) or (n, n_outputs)
             Targets.
-        sample_weight : array-like of shape (n,), default=None
-            Weights of the sequences; not negative, not all 0.
+        {sample_weight}
         X_val, y_val : as X and y, default=None
-            Validation data. Scored after each epoch; with `early_stopping` they decide when to stop.
+            {validation}
         {checkpoint}
 
-        Returns
-        -------
-        self : object
-            Fitted estimator. If fit raises an error, the estimator is as it was before.
-
-        Raises
-        ------
-        ValueError, TypeError
-            If an argument is out of range, or X, y or the weights are not as described, or the checkpoint is of another
-            fit; the message says what is wrong.
+        {fitted}
         """
         kept = Checkpoint(checkpoint, resume)
         return self._change(lambda draft: draft._fit(X, y, sample_weight, X_val, y_val, kept))
@@ -192,11 +180,8 @@ class SupervisedEstimator(RecurrentEstimator):
             n_features = self.embedding_dim
         if network.config["n_features"] != n_features:
             raise ValueError("the network does not have the features of the estimator")
-        names = fitted.get("feature_names_in_")
-        if names is not None and (
-            np.shape(names) != (self.n_features_in_,) or not all(isinstance(n, str) for n in names)
-        ):
-            raise ValueError("feature_names_in_ must be one string a feature")
+        if "feature_names_in_" in fitted:
+            check_names(fitted["feature_names_in_"], self.n_features_in_)
         self._decision.check()
         if network.dense[-1].output_size != self._decision.n_outputs:
             raise ValueError("the network does not have the outputs of the estimator")
@@ -204,16 +189,6 @@ class SupervisedEstimator(RecurrentEstimator):
     @property
     def _decision(self):
         return self._decision_class(*[getattr(self, name) for name in self._decision_class.fields])
-
-    def _attention(self, sequences):
-        if self._network.pooling != "attention":
-            raise ValueError(f"this estimator was fitted with pooling={self._network.pooling!r}: it has no attention")
-        return sequences.split(self._network.attention(sequences, effective_n_threads(self.n_jobs)))
-
-
-def pools_by_attention(estimator):
-    """Whether `attention` is there."""
-    return estimator.pooling == "attention"
 
 
 class SequenceEstimator(SupervisedEstimator):
@@ -252,23 +227,6 @@ class SequenceEstimator(SupervisedEstimator):
             The last dense layer's outputs, or the pooled recurrent ones if there is none.
         """
         return self._outputs(X, hidden=True)
-
-    @available_if(pools_by_attention)
-    @of_one_fit
-    def attention(self, X):
-        """Weights of a sequence's steps in the mean that pooling="attention" makes of them.
-
-        Parameters
-        ----------
-        X : sequences
-            As in `fit`.
-
-        Returns
-        -------
-        weights : list of ndarrays of shape (T_i,)
-            Those of a sequence sum to 1.
-        """
-        return self._attention(self._check_fitted_input(X))
 
     @of_one_fit
     def predict_steps(self, X):

@@ -3,7 +3,6 @@
 import numpy as np
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils._param_validation import StrOptions
-from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import check_is_fitted
 
@@ -15,10 +14,9 @@ from .autoencoder import AutoencodingEstimator
 from .base import RecurrentEstimator
 from .checkpoint import Checkpoint
 from .classifier import LSTMClassifier
-from .explaining import check_column
+from .explaining import Attending, check_column
 from .regressor import LSTMRegressor
-from .sharing import shares_checkpoint, shares_parameters
-from .supervised import pools_by_attention
+from .sharing import shares_parameters, shares_texts
 
 # What it learns, and who learns that. Their errors speak of what the user called.
 _LEARNERS = {
@@ -32,7 +30,7 @@ _LEARNERS = {
 
 
 @shares_parameters
-class LSTMTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RecurrentEstimator):
+class LSTMTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Attending, RecurrentEstimator):
     """Turn sequences into vectors of equal size: features for any scikit-learn model, learned by an LSTM network.
 
     With targets y it learns what `LSTMClassifier` or `LSTMRegressor` would, and a sequence's features are what the
@@ -114,33 +112,21 @@ class LSTMTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Recurre
 
     # ---- fitting: what a learner does, with this estimator's arguments and state ----
 
-    @shares_checkpoint
+    @shares_texts
     def fit(self, X, y=None, sample_weight=None, *, X_val=None, y_val=None, checkpoint=None, resume=False):
         """Learn features.
 
         Parameters
         ----------
-        X : sequences
-            ndarray of shape (n, T, F); or a list of arrays of shape (T_i, F), or (T_i,) with one feature; or anything
-            two-dimensional of shape (n, T): n univariate series.
+        {sequences}
         y : array-like of shape (n,) or (n, n_outputs), default=None
             Targets, as `LSTMClassifier` or `LSTMRegressor` take them. None: X itself.
-        sample_weight : array-like of shape (n,), default=None
-            Weights of the sequences; not negative, not all 0.
+        {sample_weight}
         X_val, y_val : as X and y, default=None
-            Validation data. Scored after each epoch; with `early_stopping` they decide when to stop.
+            {validation}
         {checkpoint}
 
-        Returns
-        -------
-        self : object
-            Fitted estimator. If fit raises an error, the estimator is as it was before.
-
-        Raises
-        ------
-        ValueError, TypeError
-            If an argument is out of range, or X, y or the weights are not as described, or the checkpoint is of another
-            fit; the message says what is wrong.
+        {fitted}
         """
         kept = Checkpoint(checkpoint, resume)
         return self._change(lambda draft: draft._fit(X, y, sample_weight, X_val, y_val, kept))
@@ -223,23 +209,6 @@ class LSTMTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Recurre
             A sequence's have the same bits alone and in any company.
         """
         return self._fitted_learner().transform(X)
-
-    @available_if(pools_by_attention)
-    @of_one_fit
-    def attention(self, X):
-        """Weights of a sequence's steps in the mean that pooling="attention" makes of them.
-
-        Parameters
-        ----------
-        X : sequences
-            As in `fit`.
-
-        Returns
-        -------
-        weights : list of ndarrays of shape (T_i,)
-            Those of a sequence sum to 1.
-        """
-        return self._fitted_learner().attention(X)
 
     def _explained_sequences(self, X):
         return self._fitted_learner()._check_fitted_input(X)

@@ -6,17 +6,18 @@ from sklearn.utils.validation import check_is_fitted
 
 from ..concurrency import of_one_fit
 from ..config import effective_n_threads
-from ..encoder_decoder import EncoderDecoder, SequencePairs
+from ..encoder_decoder import EncoderDecoder
 from ..examples import PairExamples
 from ..explanations import on_vectors, traces, translation_score
 from ..saved_model import check_fields
+from ..sequence_pairs import SequencePairs
 from ..thread_choice import ThreadChoice
 from ..tokens import check_choice
 from ..vocabulary import END, LEVELS, Vocabulary, framed
 from .base import COUNT
 from .checkpoint import Checkpoint
 from .generative import TokenEstimator
-from .sharing import shares_checkpoint, shares_parameters
+from .sharing import shares_parameters, shares_texts
 
 _SIDES = "sources", "targets"
 _SEARCH_CONSTRAINTS = {"beam_width": [COUNT], "max_length": [COUNT, None]}
@@ -147,7 +148,7 @@ class LSTMTranslator(TokenEstimator):
 
     # ---- fitting ----
 
-    @shares_checkpoint
+    @shares_texts
     def fit(self, sources, targets, *, sources_val=None, targets_val=None, checkpoint=None, resume=False):
         """Learn two vocabularies, and to write targets.
 
@@ -156,20 +157,10 @@ class LSTMTranslator(TokenEstimator):
         sources, targets : lists of n str, or of n lists of tokens
             A target for each source. Some of them may be empty, but not all of either.
         sources_val, targets_val : as sources and targets, default=None
-            Validation data. Scored after each epoch; with `early_stopping` they decide when to stop.
+            {validation}
         {checkpoint}
 
-        Returns
-        -------
-        self : object
-            Fitted estimator. If fit raises an error, the estimator is as it was before; after Ctrl-C it has the weights
-            of the last whole batch, and with ``warm_start=True`` another fit goes on from there.
-
-        Raises
-        ------
-        ValueError, TypeError
-            If an argument is out of range, or the texts are not as described, or the checkpoint is of another fit; the
-            message says what is wrong.
+        {fitted}
         """
         if (sources_val is None) != (targets_val is None):
             raise ValueError("sources_val and targets_val go together; only one of them was given")
