@@ -171,7 +171,7 @@ class Autoencoder(Network):
         result, head = np.empty_like(sequences.steps), self.decoder.head
         for steps, y in self._decode(sequences, n_threads):
             if self.embedding is None:
-                result[steps], _ = head.forward(y, n_threads=n_threads)
+                result[steps] = head.predict(y, n_threads)
             else:
                 result[steps, 0] = head.best(y, n_threads)
         return result

@@ -98,7 +98,8 @@ class ConformalQuantiles:
 
 def _dependence(sizes, n_lags):
     """How many residuals (n, d) of these sizes tell as much as an independent one, if n_lags neighbours are alike."""
-    n = len(sizes)
+    n, largest = len(sizes), sizes.max(axis=0)
+    sizes = sizes / np.where(largest == 0, 1, largest)  # the squares of large ones would overflow
     distances = sizes - sizes.mean(axis=0)
     total = (distances**2).sum(axis=0)
     covered = sum(2 * (distances[j:] * distances[: n - j]).sum(axis=0) for j in range(1, min(n_lags, n - 1) + 1))

@@ -96,8 +96,7 @@ class Decoders:
                 z, self._keys, who, n_threads=n_threads, keys_projected=self._projected
             )
             z = np.concatenate((z, context), axis=1)
-        outputs, _ = network.head.forward(z, n_threads=n_threads)
-        return outputs, record.state
+        return network.head.predict(z, n_threads), record.state
 
 
 def _greedy(decoders, limits):

@@ -8,6 +8,7 @@ from .layers import Dense, OutputEmbedding
 from .layers.initializers import BLANK
 from .layers.parameters import check_size
 from .losses import softmax_losses
+from .outputs import check_outputs
 from .sampling import LogUniformSampler
 
 # A loss is computed in blocks of rows with about this many outputs, which then stay in the cache from the product to
@@ -71,6 +72,12 @@ class Head:
             z = layer.forward(z, n_threads, workspace and workspace.take(("head", i), shape, z.dtype))
         return z, seen
 
+    def predict(self, z, n_threads=1, hidden=False):
+        """As `forward`: outputs that are answers. NotFiniteError if they are none."""
+        outputs, _ = self.forward(z, n_threads=n_threads, hidden=hidden)
+        check_outputs(outputs)
+        return outputs
+
     def backward(self, seen, dz, masks=None, n_threads=1, out=None):
         """Gradient of z, written to `out` if given; those of the parameters are added to what is there."""
         for i in reversed(range(len(self.layers))):
@@ -124,7 +131,7 @@ class Head:
         """Logarithm of softmax(outputs)[target] (n,) for z (n, input_size) and targets (n,)."""
         result = np.empty(len(z), z.dtype)
         for block in self._blocks(len(z)):
-            outputs, _ = self.forward(z[block], n_threads=n_threads)
+            outputs = self.predict(z[block], n_threads)
             result[block] = -softmax_losses(outputs, targets[block], n_threads=n_threads)
         return result
 
@@ -132,7 +139,7 @@ class Head:
         """Number of the largest output (n,) for z (n, input_size)."""
         result = np.empty(len(z), np.int64)
         for block in self._blocks(len(z)):
-            result[block] = self.forward(z[block], n_threads=n_threads)[0].argmax(axis=1)
+            result[block] = self.predict(z[block], n_threads).argmax(axis=1)
         return result
 
     def _blocks(self, n_rows):

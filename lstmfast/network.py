@@ -145,7 +145,7 @@ class Network(FlatParameters):
         """Triples (rows, batch, outputs) that together hold all sequences."""
         for rows, record, n_used in self._records(sequences, pooling or self._pooling, n_threads):
             z, _ = (pooling or self._pooling).forward(record, n_used)
-            yield rows, record.batch, self.head.forward(z, n_threads=n_used, hidden=hidden)[0]
+            yield rows, record.batch, self.head.predict(z, n_used, hidden)
 
     def _records(self, sequences, pooling, n_threads):
         """Triples (rows, StackPass, threads) that together hold all sequences; each is used up before the next."""
@@ -227,7 +227,7 @@ class Network(FlatParameters):
         result = np.empty((len(sequences.steps), self.dense[-1].output_size), self.dtype)
         for rows, record, n_used in self._records(sequences, EVERY_STEP, n_threads):
             self._pooling.steps(record.batch, record.y, n_used)
-            z, _ = self.head.forward(record.y, n_threads=n_used)
+            z = self.head.predict(record.y, n_used)
             if activation:
                 _core.output_probabilities(activation == "sigmoid", z, z, z.shape[1], self.float64)
             result[step_rows(sequences.offsets[rows], record.batch.lengths)] = z

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from .outputs import NotFiniteError
 from .sequences import as_numbers, check_finite, check_tokens, to_contiguous
 
 
@@ -38,12 +39,18 @@ class FrontStream:
         ------
         ValueError, TypeError
             If x is not what is described. The state is then as it was.
+        NotFiniteError
+            As of `_core.Stream.step`.
         """
         x = self._check_steps(x) if self._embedding is None else self._embedding.forward(self._check_tokens(x))
         if not self._convolutions.history:
             return self._stream.step(x, out)
         y, history = self._convolutions.step(np.atleast_2d(x))
-        y = self._stream.step(y if x.ndim == 2 else y[0], out)
+        try:
+            y = self._stream.step(y if x.ndim == 2 else y[0], out)
+        except NotFiniteError:
+            self._convolutions.history = history
+            raise
         self._convolutions.history = history  # only now: `out` may be bad, or y too large
         return y
 

@@ -8,10 +8,13 @@ from types import SimpleNamespace
 import numpy as np
 
 from .optimizers import scheduled_rate
+from .outputs import NotFiniteError
 from .progress import progress_reporter
 from .thread_choice import ThreadChoice
 from .workspace import Workspace
 
+# Weights of networks that have learnt something are smaller. From here on the loss of a last update is looked at.
+LARGE_WEIGHT = 100
 STOP_REASONS = ("tol", "max_iter", "max_time", "early_stopping", "callback", "diverged", "interrupted", None)
 
 
@@ -144,6 +147,7 @@ class Trainer:
         """
         options, history, network, loop = self.options, self.history, self.network, self.loop
         self.started, self.total_steps = time.perf_counter(), options.max_iter * examples.n_batches
+        self._batch_seen = None
         try:
             with progress_reporter(options.verbose, options.max_iter, examples.n_batches, loop.epoch) as progress:
                 while history.stop_reason is None:
@@ -155,6 +159,8 @@ class Trainer:
                     self._decide()
                     if history.stop_reason != "max_time":  # no epoch to go on from: it may be cut short
                         save()
+            if loop.best_parameters is None and history.stop_reason != "diverged" and self._overshot():
+                history.stop_reason = "diverged"
         except BaseException:  # Ctrl-C, or an error in a callback
             history.stop_reason = "interrupted"
             raise
@@ -182,6 +188,7 @@ class Trainer:
                 return False
             total_loss += (loss + penalty) * batch.share
             total_norm += norm
+            self._batch_seen = batch
             seen, n_batches, self.loop.step = seen + batch.share, n_batches + 1, self.loop.step + 1
             progress.batch()
             if options.max_time is not None and time.perf_counter() - self.started >= options.max_time:
@@ -189,12 +196,27 @@ class Trainer:
                 break
         if not np.isfinite(self.network.parameters).all():
             return False
+        if self.validation_score is not None:
+            try:
+                history.validation_scores.append(self.validation_score())
+            except NotFiniteError:
+                return False
         history.loss_curve.append(total_loss / seen)
         history.grad_norm_curve.append(total_norm / n_batches)
         return True
 
     def _batch(self, batch):
         """Gradient and update; the parameters stay as they were if the gradient is not finite."""
+        network = self.network
+        loss, norm, penalty, n_threads = self._gradient(batch)
+        if np.isfinite(norm + loss + penalty):
+            # These parameters are now known to have a finite loss: they are kept, of tables the rows about to change.
+            self._sound_rows = [(table, table.rows, table.arrays["weight"][table.rows]) for table in network.tables]
+            self.optimizer.step(network, self._rate(), norm, before=self._sound, n_threads=n_threads)
+        return loss, norm, penalty
+
+    def _gradient(self, batch):
+        """(loss, norm of the gradient, penalty, threads); the gradient is in the network."""
         options, network = self.options, self.network
         masks = None
         if options.dropout > 0 or options.recurrent_dropout > 0:
@@ -205,19 +227,21 @@ class Trainer:
                 workspace=self.workspace, n_threads=n_threads,
             )  # fmt: skip
         norm, penalty = self.optimizer.penalise(network, n_threads)
-        if np.isfinite(norm + loss + penalty):
-            # These parameters are now known to have a finite loss: they are kept, of tables the rows about to change.
-            self._sound_rows = [(table, table.rows, table.arrays["weight"][table.rows]) for table in network.tables]
-            self.optimizer.step(network, self._rate(), norm, before=self._sound, n_threads=n_threads)
-        return loss, norm, penalty
+        return loss, norm, penalty, n_threads
+
+    def _overshot(self):
+        """Whether the last update, after which no loss was computed, went too far. Small weights are not looked at."""
+        parameters = self.network.parameters
+        if self._batch_seen is None or max(parameters.max(), -parameters.min()) < LARGE_WEIGHT:
+            return False
+        loss, norm, penalty, _ = self._gradient(self._batch_seen)
+        return not np.isfinite(norm + loss + penalty)
 
     def _judge(self):
         """How good is this epoch, beside the best?"""
         options, history, loop = self.options, self.history, self.loop
         loop.epoch += 1
         quality = -history.loss_curve[-1]
-        if self.validation_score is not None:
-            history.validation_scores.append(self.validation_score())
         if options.early_stopping:
             quality = history.validation_scores[-1]
         loop.stale = 0 if quality > loop.best + options.tol else loop.stale + 1

@@ -44,7 +44,7 @@ def pool_max(Batch batch not None, const cython.floating[:, ::1] y, cython.float
                 at[r, j] = batch._first[r]
             for s in range(batch._first[r] + 1, batch._first[r] + batch._lengths[r]):
                 for j in range(y.shape[1]):
-                    if y[s, j] > out[r, j]:
+                    if not y[s, j] <= out[r, j]:  # NaN, too: it must not get lost here
                         out[r, j] = y[s, j]
                         at[r, j] = s
 
@@ -79,7 +79,7 @@ def pool_steps(Batch batch not None, cython.floating[:, ::1] y, bint maximum):
                 total, largest = 0, y[first, j]
                 for s in range(first, first + batch._lengths[r]):
                     if maximum:
-                        largest = y[s, j] if y[s, j] > largest else largest
+                        largest = largest if y[s, j] <= largest else y[s, j]
                         y[s, j] = largest
                     else:
                         total += y[s, j]

@@ -164,6 +164,9 @@ cdef class Stream:
         ------
         ValueError, TypeError
             If x or out has another shape or type, or x is not finite. The state is then as it was.
+        NotFiniteError
+            (A ValueError.) If an output is not finite: the step has been taken. `reset` those sequences; the outputs
+            of the others are in `out`.
         """
         cdef Py_buffer source, target
         cdef bint one
@@ -194,6 +197,9 @@ cdef class Stream:
                     with nogil:
                         self._advance(source.buf, target.buf, team.size)
                     self.busy = False
+                if not _finite(target.buf, self.n * self.n_outputs, self.float64):
+                    from lstmfast.outputs import check_outputs
+                    check_outputs(_np.atleast_2d(out))
             finally:
                 PyBuffer_Release(&target)
         finally:
@@ -416,9 +422,9 @@ cdef void _relu(void *values, Py_ssize_t n, bint float64) noexcept nogil:
     cdef Py_ssize_t i
     for i in range(n):
         if float64:
-            (<double *>values)[i] = max(0.0, (<double *>values)[i])
+            (<double *>values)[i] = 0 if (<double *>values)[i] < 0 else (<double *>values)[i]
         else:
-            (<float *>values)[i] = max(<float>0.0, (<float *>values)[i])
+            (<float *>values)[i] = 0 if (<float *>values)[i] < 0 else (<float *>values)[i]
 
 
 cdef void _pool_step(const cython.floating *h, cython.floating *pooled, cython.floating *features,
@@ -431,7 +437,7 @@ cdef void _pool_step(const cython.floating *h, cython.floating *pooled, cython.f
                 pooled[j] += h[j]
                 features[j] = pooled[j] / <cython.floating>counts[r]
             else:
-                if counts[r] == 1 or h[j] > pooled[j]:
+                if counts[r] == 1 or not h[j] <= pooled[j]:
                     pooled[j] = h[j]
                 features[j] = pooled[j]
 

@@ -4,8 +4,8 @@
     python tools/fuzz_fit.py --seconds 3600 tools/corpus/fit
     python tools/check_memory.py address --fuzz tools/fuzz_fit.py --seconds 3600 tools/corpus/fit
 
-What is not accepted is a ValueError or a TypeError with a message. What is accepted gives the same bits for a sequence
-alone and in company. Anything else stops the run, with the input in a file crash-*;
+What is not accepted is a ValueError or a TypeError with a message. What is accepted gives finite numbers, and the same
+bits for a sequence alone and in company. Anything else stops the run, with the input in a file crash-*;
 `python tools/fuzz_fit.py crash-...` runs that again.
 """
 
@@ -99,6 +99,12 @@ def targets(choices, rng, X, estimator):
     return choices.pick([rng.integers(0, 3, n), rng.integers(0, 2, (n, 3)), rng.integers(0, 2, n).astype("U1")])
 
 
+def assert_finite(values):
+    """Of ragged lists, too; labels are not looked at."""
+    for part in values if isinstance(values, list) else [values]:
+        assert np.asarray(part).dtype.kind != "f" or np.isfinite(part).all()
+
+
 def drawn_parameters(choices):
     """Parameters of an estimator, in most cases."""
     parameters = {"max_iter": 1 + choices.number(2), "random_state": 0, "hidden_layer_sizes": choices.pick(SIZES)}
@@ -125,6 +131,7 @@ def estimator_case(choices, rng):
     model.fit(X) if name == "LSTMTransformer" else model.fit(X, y)
     use = model.transform if name == "LSTMTransformer" else model.predict
     together = use(X)
+    assert_finite(together)
     alone = [use(X[i : i + 1])[0] for i in range(len(X))]
     for one, other in zip(alone, together, strict=True):
         np.testing.assert_array_equal(one, other)
@@ -195,6 +202,7 @@ def forecaster_case(choices, rng):
         future = array(choices, rng, (steps, 2))
     once, again = (model.predict(X=future, horizon=steps) for _ in range(2))
     np.testing.assert_array_equal(once, again)
+    assert_finite(once)
     model.predict_interval(X=future, horizon=steps, coverage=choices.pick((0.9, 0.5, 0.0, 1.0, np.nan)))
 
 
