@@ -9,19 +9,24 @@ class NotFiniteError(ValueError):
     """A network's outputs are NaN or infinite."""
 
 
+def rows_not_finite(values):
+    """Numbers of the rows of values (n, d) that hold NaN or infinity."""
+    with np.errstate(all="ignore"):
+        if math.isfinite(np.add.reduce(values, axis=None)):  # a finite sum has finite terms
+            return []
+    return np.flatnonzero(~np.isfinite(values).all(axis=1))
+
+
 def check_outputs(outputs):
-    """NotFiniteError if outputs (n, ...) are not all finite.
+    """NotFiniteError if outputs (n, d) are not all finite.
 
     Inputs and weights are finite here, so something in between was too large for its type. It is not to be mistaken for
     an answer: the kernels pass NaN on to the outputs.
     """
-    with np.errstate(all="ignore"):
-        if math.isfinite(np.add.reduce(outputs, axis=None)):  # a finite sum has finite terms
-            return
-    wrong = np.flatnonzero(~np.isfinite(outputs).all(axis=tuple(range(1, outputs.ndim))))
+    wrong = rows_not_finite(outputs)
     if len(wrong):
         raise NotFiniteError(
-            f"the network's outputs are not finite (the first of {len(wrong)} is number {wrong[0]}): values of X, or the "
-            "weights, are too large. Scale X, train with a lower learning_rate_init or with clip_norm, or use "
+            f"the network's outputs are not finite (the first of {len(wrong)} is number {wrong[0]}): values of X, or "
+            "the weights, are too large. Scale X, train with a lower learning_rate_init or with clip_norm, or use "
             "dtype='float64' or activation='tanh'."
         )

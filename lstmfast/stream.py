@@ -1,8 +1,10 @@
 """Live sequences whose steps go through an embedding or convolutions before a `_core.Stream` of recurrent layers."""
 
+import contextlib
+
 import numpy as np
 
-from .outputs import NotFiniteError
+from .outputs import NotFiniteError, check_outputs, rows_not_finite
 from .sequences import as_numbers, check_finite, check_tokens, to_contiguous
 
 
@@ -46,13 +48,17 @@ class FrontStream:
         if not self._convolutions.history:
             return self._stream.step(x, out)
         y, history = self._convolutions.step(np.atleast_2d(x))
-        try:
-            y = self._stream.step(y if x.ndim == 2 else y[0], out)
-        except NotFiniteError:
-            self._convolutions.history = history
-            raise
-        self._convolutions.history = history  # only now: `out` may be bad, or y too large
-        return y
+        too_large = rows_not_finite(y)
+        y[too_large] = 0
+        if out is None:
+            out = np.empty((self.n, self.n_outputs)[2 - x.ndim :], self.dtype)
+        with contextlib.suppress(NotFiniteError):  # it is raised below, for all rows
+            self._stream.step(y if x.ndim == 2 else y[0], out)
+        self._convolutions.history = history  # only now: `out` may be bad
+        outputs = np.atleast_2d(out)
+        outputs[too_large] = np.nan
+        check_outputs(outputs)
+        return out
 
     def _check_tokens(self, tokens):
         tokens = np.asarray(tokens)

@@ -28,6 +28,7 @@ MODELS = {
     "last": {"hidden_layer_sizes": (9, 4)},
     "attention": {"hidden_layer_sizes": (5,), "pooling": "attention", "conv_layers": ((4, 3),)},
     "max": {"hidden_layer_sizes": (17,), "pooling": "max"},
+    "identity": {"hidden_layer_sizes": (5,), "activation": "identity"},
     "gru": {"hidden_layer_sizes": (6,), "cell": "gru", "pooling": "mean"},
 }
 
@@ -96,6 +97,25 @@ def test_any_streams_that_step_together_get_the_bits_of_streams_of_their_own(str
         pool.close(rows[0])  # a stream that takes a closed one's place starts anew
         del own[rows[0]]
         own[pool.open()] = model.stream()
+
+
+def test_a_step_too_large_for_the_model_harms_nobody_else(streams, saved):
+    model = runtime.load(saved("identity"))
+    pool, own = streams.StreamPool(model, 3), model.stream()
+    large, other = pool.open(), pool.open()
+    refused = False
+    for _ in range(20):
+        x = steps(2)
+        x[0] = 3e38
+        answer, good = pool.step([large, other], x)
+        assert np.array_equal(good, own.step(x[1]))
+        if isinstance(answer, streams.StepError):
+            refused = True
+            x = steps(2)
+            again, good = pool.step([large, other], x)
+            assert np.array_equal(again, model.stream().step(x[0]))
+            assert np.array_equal(good, own.step(x[1]))
+    assert refused
 
 
 def test_a_pool_is_bounded(streams, saved):

@@ -18,14 +18,10 @@ from starlette.websockets import WebSocketDisconnect
 
 from lstmfast import runtime
 
-from .streams import BusyError, ClosedError, FullError, MicroBatcher, StreamPool
+from .streams import BusyError, ClosedError, FullError, MicroBatcher, StepError, StreamPool
 
 BINARY, JSON = "application/octet-stream", "application/json"
 STATUS = {FullError: 503, BusyError: 409, ClosedError: 404}
-
-
-class StepError(ValueError):
-    """What a client sent is not a step of the model."""
 
 
 def read_step(body, n_features, binary):

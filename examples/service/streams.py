@@ -6,6 +6,8 @@ from itertools import islice
 
 import numpy as np
 
+from lstmfast.outputs import NotFiniteError
+
 
 class FullError(RuntimeError):
     """No stream is free."""
@@ -13,6 +15,10 @@ class FullError(RuntimeError):
 
 class BusyError(RuntimeError):
     """The stream is still taking its last step."""
+
+
+class StepError(ValueError):
+    """What a client sent is not a step of the model."""
 
 
 class ClosedError(RuntimeError):
@@ -88,14 +94,23 @@ class StreamPool:
 
         Returns
         -------
-        y : ndarray of shape (len(rows), n_outputs)
+        outputs : list of ndarray of shape (n_outputs,)
+            Or of StepError, where a step was so large that the output is not finite: that stream begins anew.
         """
         stream = self._stream(len(rows))
         stream.state = _take(self._state, rows)
-        y = stream.step(x)
+        y = np.empty((len(rows), stream.n_outputs), stream.dtype)
+        try:
+            stream.step(x, y)
+            outputs = list(y)
+        except NotFiniteError:
+            good = np.isfinite(y).all(axis=1)
+            stream.reset(~good)
+            error = StepError("the step is too large for the model; the stream begins anew")
+            outputs = [one if fine else error for one, fine in zip(y, good, strict=True)]
         for array, new in zip(_arrays(self._state), _arrays(stream.state), strict=True):
             array[rows] = new
-        return y
+        return outputs
 
 
 class MicroBatcher:

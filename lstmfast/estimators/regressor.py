@@ -102,6 +102,7 @@ class LSTMRegressor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Regressor
     def _make_loss(self):
         return Quantile(self.quantile) if self.loss == "quantile" else REGRESSION_LOSSES[self.loss]()
 
+    @np.errstate(over="ignore")  # of predictions so wrong that their squares are infinite: a score of -inf
     def _validation_score(self, outputs, targets):
         if not np.isfinite(outputs).all() or len(targets) < 2:
             return -float(np.abs(outputs - targets).mean())  # R2 is not defined
