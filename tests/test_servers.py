@@ -1,0 +1,178 @@
+"""A fitted model in a server that forks: the parent's bits in time, also from a worker that stands in for a killed one."""
+
+import contextlib
+import http.client
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor, as_completed
+
+import pytest
+from test_processes import ENVIRONMENT, MODEL, SECONDS
+
+pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+
+N_WORKERS = 2
+SERVED = (
+    MODEL
+    + """
+import json
+from lstmfast import LSTMRegressor
+
+X = np.random.default_rng(0).random((48, 40, 6), np.float32)
+model = LSTMRegressor(64, max_iter=1, n_jobs=2, random_state=0).fit(X, X.sum(axis=(1, 2)))
+check()
+predicted = model.predict(X)
+assert os_threads() > 1  # its helpers are there when a server forks
+faulthandler.cancel_dump_traceback_later()
+
+def answer():
+    start = time.perf_counter()
+    right = np.array_equal(model.predict(X), predicted)
+    check()
+    return {"right": right, "seconds": time.perf_counter() - start, "pid": os.getpid(), "threads": os_threads()}
+
+def application(environ, start_response):
+    body = json.dumps(answer()).encode()
+    start_response("200 OK", [("Content-Type", "application/json"), ("Content-Length", str(len(body)))])
+    return [body]
+"""
+)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "served.py").write_text(SERVED)
+    return tmp_path
+
+
+@contextlib.contextmanager
+def started(command, **variables):
+    """A process that runs until the end of this context, and must not crash in it."""
+    with tempfile.TemporaryFile("w+") as log:
+        with subprocess.Popen(command, env=ENVIRONMENT | variables, stdout=log, stderr=log) as process:
+            try:
+                yield process
+            finally:
+                process.terminate()
+                try:
+                    process.wait(20)
+                finally:
+                    process.kill()
+        log.seek(0)
+        print(log.read())
+        log.seek(0)
+        assert "Fatal Python error" not in log.read()
+
+
+@contextlib.contextmanager
+def server(command, **variables):
+    """A server's address, of a free port ({port} in its command) of this machine, and its process."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with started([word.format(port=port) for word in command], **variables) as process:
+        for _ in range(300):
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+                break
+            assert process.poll() is None, "the server ended"
+            time.sleep(0.1)
+        yield f"127.0.0.1:{port}", process
+
+
+def assert_right(answers):
+    """Answers of workers, None where one was lost; one worker was killed while it had at most one in hand."""
+    assert answers.count(None) <= 1
+    answers = [answer for answer in answers if answer]
+    assert all(answer["right"] and answer["threads"] > 1 for answer in answers)
+    assert max(answer["seconds"] for answer in answers) < SECONDS
+
+
+# ---- web servers ----------------------------------------------------------------------------------------------------
+SERVERS = {
+    "gunicorn": ("gunicorn", "--preload", "--workers", f"{N_WORKERS}", "--bind", "127.0.0.1:{port}", "served:application"),
+    "uwsgi": (
+        *("uwsgi", "--http-socket", "127.0.0.1:{port}", "--master", "--processes", f"{N_WORKERS}", "--die-on-term"),
+        *("--disable-logging", "--virtualenv", sys.prefix, "--module", "served:application"),
+    ),
+}
+
+
+def ask(address):
+    try:
+        with urllib.request.urlopen(f"http://{address}/", timeout=20) as response:
+            return json.load(response)
+    except (OSError, http.client.HTTPException):
+        return None
+
+
+@pytest.mark.parametrize("name", SERVERS)
+def test_a_worker_is_killed_under_load(folder, name):
+    """More requests than needed for a worker's successor to take its part of them."""
+    if not shutil.which(name, path=ENVIRONMENT["PATH"]):
+        pytest.skip(f"{name} is not installed")
+    answers, pids = [], set()
+    paths = os.pathsep.join([str(folder), ENVIRONMENT["PYTHONPATH"]])
+    with server(SERVERS[name], PYTHONPATH=paths) as (address, process), ThreadPoolExecutor(4) as clients:
+        while len(pids) <= N_WORKERS and len(answers) < 2000:
+            burst = [clients.submit(ask, address) for _ in range(200)]
+            if not answers:
+                os.kill(next(as_completed(burst)).result()["pid"], signal.SIGKILL)
+            answers += [request.result() for request in burst]
+            pids = {answer["pid"] for answer in answers if answer}
+    assert_right(answers)
+    assert len(pids) == N_WORKERS + 1
+    assert process.pid not in pids
+
+
+# ---- task queues ----------------------------------------------------------------------------------------------------
+TASKS = """
+import os
+import celery
+
+where = os.environ["QUEUE"]
+app = celery.Celery(broker="filesystem://", backend=f"file://{where}")
+app.conf.broker_transport_options = dict(data_folder_in=where, data_folder_out=where, polling_interval=0.05)
+
+@app.task(name="answer")
+def answer():
+    import served
+    return served.answer()
+"""
+# The worker imports it too; it forks afterwards.
+CLIENT = """
+import json, os, signal, sys
+from billiard.exceptions import WorkerLostError
+from tasks import answer
+
+def get(result):
+    try:
+        return result.get(timeout=20, interval=0.02)
+    except WorkerLostError:
+        return None
+
+burst = [answer.delay() for _ in range(200)]
+os.kill(get(burst[0])["pid"], signal.SIGKILL)
+json.dump([get(result) for result in burst], sys.stdout)
+"""
+
+
+def test_celery(folder):
+    """As above, with Celery's pool of forked workers and a folder as its broker."""
+    pytest.importorskip("celery")
+    (folder / "tasks.py").write_text(TASKS)
+    queue = folder / "queue"
+    queue.mkdir()
+    variables = {"QUEUE": str(queue), "PYTHONPATH": os.pathsep.join([str(folder), ENVIRONMENT["PYTHONPATH"]])}
+    command = ["celery", "--app", "tasks", "worker", "--include", "served", "--concurrency", f"{N_WORKERS}"]
+    with started(command, **variables):
+        client = subprocess.run([sys.executable, "-c", CLIENT], env=ENVIRONMENT | variables, stdout=subprocess.PIPE, timeout=60)
+    answers = json.loads(client.stdout)
+    assert_right(answers)
