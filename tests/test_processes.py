@@ -55,7 +55,7 @@ ENVIRONMENT = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)
 
 
 def run(code, variables=None, first="", file=None):
-    """A new process that imports `first`, then runs MODEL and the code, from a file if one is named; it must end well."""
+    """A new process that runs `first`, MODEL and the code, from a file if one is named; it must end well."""
     code = first + MODEL + textwrap.dedent(code)
     if file:
         file.write_text(code)
@@ -231,23 +231,25 @@ def use(): HistGradientBoostingRegressor(max_iter=1, max_leaf_nodes=2).fit(np.ey
     ids=lambda value: getattr(value, "stem", value),
 )
 def test_two_openmp_runtimes(other, order):
-    """Preloaded, the other library is the one that our calls reach too."""
+    """A library that was there first, and lets others see it, is the one that our calls reach too."""
     if isinstance(other, Path) and not other.exists():
         pytest.skip(f"{other.name} is not installed")
     if other == "torch":
         pytest.importorskip("torch", reason="PyTorch is not installed")
-    load = OTHERS[other]
+    load, ours_too = OTHERS[other] + "use()\n", isinstance(other, Path) and order != "last"
     run(
-        (FORKS if order == "first" else FORKS + load)
-        + """
-use()
-assert os_threads() > 1
+        f"""
+{"" if order == "first" else load}
+before = os_threads()
+check()
+assert os_threads() == before or not {ours_too}
+{FORKS}
 for _ in range(2):
-    check()
     check_in_child()
     use()
+    check()
 """,
-        first=load + "use()" if order == "first" else "",
+        first=load if order == "first" else "",
         variables={"LD_PRELOAD": str(other)} if order == "preloaded" else None,
     )
 

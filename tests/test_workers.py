@@ -17,19 +17,18 @@ X = np.random.default_rng(0).random((96, 40, 6), np.float32)
 y = X.sum(axis=(1, 2))
 
 def fit(seed):
-    from lstmfast.config import effective_n_threads
     model = LSTMRegressor(32, max_iter=1, random_state=seed).fit(X, y)
-    return effective_n_threads(None), len(os.listdir("/proc/self/task")), crc32(model.predict(X))
+    return config.effective_n_threads(None), os_threads(), crc32(model.predict(X))
 
 def rest(_):
     time.sleep(0.1)
-    return len(os.listdir("/proc/self/task"))
+    return os_threads(), LSTMRegressor  # which brings threads of BLAS
 
 alone = [fit(seed)[2] for seed in seeds]
 
 def check_workers(run_all, n_workers, n_threads):
-    "Workers whose fits may use n_threads have no more threads than when all are there and do nothing, but helpers."
-    at_rest = max(run_all(rest, range(4 * n_workers)))
+    "Fits of n_threads each: the workers' processes have no threads but their helpers more than at rest."
+    at_rest = max(run_all(rest, range(4 * n_workers)))[0]
     n, most, bits = zip(*run_all(fit, seeds))
     assert set(n) == {n_threads}, n
     assert max(most) <= at_rest + n_workers * (n_threads - 1), (most, at_rest)
@@ -43,47 +42,38 @@ def test_joblib(backend, share):
     run(
         FITS
         + f"""
-from joblib import Parallel, delayed
-check_workers(lambda call, values: Parallel(2, {backend!r})(delayed(call)(value) for value in values), 2, {share})
+from joblib import Parallel, delayed, parallel_config
+from sklearn.model_selection import GridSearchCV
+
+def search(n_jobs):
+    model, grid = LSTMRegressor(32, max_iter=1, random_state=0), {{"solver": ["adam", "sgd"]}}
+    score = lambda model, X, y: crc32(model.predict(X))
+    found = GridSearchCV(model, grid, scoring=score, cv=3, n_jobs=n_jobs, refit=False).fit(X, y).cv_results_
+    return [found[f"split{{i}}_test_score"].tolist() for i in range(3)]
+
+one = search(1)
+with parallel_config({backend!r}):
+    check_workers(lambda call, values: Parallel(2)(delayed(call)(value) for value in values), 2, {share})
+    assert search(2) == one
 assert config.effective_n_threads(None) == cpus
 """
     )
 
 
-def test_grid_search():
-    run(
-        FITS
-        + """
-from sklearn.model_selection import GridSearchCV
-
-def score(model, X, y):
-    return crc32(model.predict(X))
-
-def search(n_jobs):
-    model = LSTMRegressor(32, max_iter=1, random_state=0)
-    grid = {"solver": ["adam", "sgd"]}
-    return GridSearchCV(model, grid, scoring=score, cv=3, n_jobs=n_jobs, refit=False).fit(X, y).cv_results_
-
-one, two = search(1), search(2)
-for i in range(3):
-    assert one[f"split{i}_test_score"].tolist() == two[f"split{i}_test_score"].tolist()
-"""
-    )
-
-
-@pytest.mark.parametrize(("processes", "n_workers", "n_threads"), [(False, 8, "cpus"), (True, 2, "1")])
-def test_dask(tmp_path, processes, n_workers, n_threads):
+@pytest.mark.parametrize(
+    ("cluster", "n_workers", "n_threads"),
+    [("processes=False, n_workers=1, threads_per_worker=8", 8, "cpus"), ("n_workers=2, threads_per_worker=1", 2, "1")],
+    ids=["threads", "processes"],
+)
+def test_dask(tmp_path, cluster, n_workers, n_threads):
     """Dask tells its processes to use one thread; in threads of one process, fits share the CPUs."""
     pytest.importorskip("distributed")
     run(
         FITS
         + f"""
-import dask
 from distributed import Client
 
-faulthandler.cancel_dump_traceback_later()
-dask.config.set({{"distributed.worker.daemon": True, "temporary-directory": {str(tmp_path)!r}}})
-with Client(processes={processes}, n_workers=..., threads_per_worker=..., dashboard_address=None) as client:
+with Client({cluster}, dashboard_address=None, local_directory={str(tmp_path)!r}) as client:
     check_workers(lambda call, values: client.gather(client.map(call, values, pure=False)), {n_workers}, {n_threads})
 """
     )
