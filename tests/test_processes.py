@@ -19,7 +19,7 @@ SECONDS = float(os.environ.get("LSTMFAST_TEST_SECONDS", "2"))  # a machine that 
 MODEL = f"""
 import faulthandler, os, signal, sys, threading, time
 faulthandler.enable()
-faulthandler.dump_traceback_later(25, exit=True)
+faulthandler.dump_traceback_later(50, exit=True)
 import numpy as np
 from lstmfast.losses import SquaredError
 from lstmfast.network import Network
@@ -61,7 +61,7 @@ def run(code, variables=None, first="", file=None):
         file.write_text(code)
     process = subprocess.run(
         [sys.executable, *([str(file)] if file else ["-c", code])], env=ENVIRONMENT | (variables or {}),
-        capture_output=True, text=True, timeout=30,
+        capture_output=True, text=True, timeout=60,
     )  # fmt: skip
     assert process.returncode == 0, f"exit status {process.returncode}\n{process.stderr}"
     assert "Fatal Python error" not in process.stderr, process.stderr
