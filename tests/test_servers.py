@@ -146,7 +146,8 @@ import celery
 
 queue = os.environ["QUEUE"]
 app = celery.Celery(broker="filesystem://", backend=f"file://{queue}")
-app.conf.broker_transport_options = {"data_folder_in": queue, "data_folder_out": queue, "polling_interval": 0.05}
+folders = dict.fromkeys(["data_folder_in", "data_folder_out", "control_folder"], queue)
+app.conf.broker_transport_options = folders | {"polling_interval": 0.05}
 app.conf.worker_lost_wait = 1
 
 @app.task
