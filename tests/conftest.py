@@ -20,6 +20,13 @@ EXPLAINED_SKIPS = {
     "Gunicorn and signals": "Gunicorn runs on no Windows, and Python sends no SIGTERM there",
     "needs fork": "processes are forked after the imports; Windows cannot",
     "LSTMFAST_TIGHT_MEMORY": "every allocation fails in turn, NumPy's own too, which can crash there: run by hand",
+    "gunicorn is not installed": "for an example: the extra [service] brings it",
+    "uwsgi is not installed": "it has no wheels and takes a compiler: run when it is installed",
+    "could not import 'celery'": "the extra [test] brings it on Linux",
+    "could not import 'distributed'": "the extra [test] brings it on Linux",
+    "libiomp5.so is not installed": "Intel's OpenMP is a 50 MB download: run when it is installed",
+    "libomp.so is not installed": "LLVM's OpenMP comes with the system: run when it is installed",
+    "no control group can be made": "a container may not, nor who is not root",
     "reads /proc": "forks and signals as Linux has them; the wheels for Linux run them",
     "root may write": "needs a user who is not root",
 }

@@ -1,10 +1,13 @@
 """Forks, threads, signals, limits: each scenario in a process of its own that must end in time, without a crash."""
 
+import contextlib
+import itertools
 import os
 import signal
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import pytest
 
@@ -16,7 +19,7 @@ SECONDS = float(os.environ.get("LSTMFAST_TEST_SECONDS", "2"))  # a machine that 
 MODEL = f"""
 import faulthandler, os, signal, sys, threading, time
 faulthandler.enable()
-faulthandler.dump_traceback_later(25, exit=True)
+faulthandler.dump_traceback_later(50, exit=True)
 import numpy as np
 from lstmfast.losses import SquaredError
 from lstmfast.network import Network
@@ -48,16 +51,20 @@ def check():
     assert np.array_equal(network.outputs(sequences, n_threads=2), expected[0])
     assert np.array_equal(gradient(network.copy(), sequences), expected[1])
 """
-ENVIRONMENT = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+ENVIRONMENT = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "PYTHONFAULTHANDLER": "1"}
 
 
-def run(code, variables=None, first=""):
-    """A new process that imports `first`, then runs MODEL and the code; it must end well."""
+def run(code, variables=None, first="", file=None):
+    """A new process that runs `first`, MODEL and the code, from a file if one is named; it must end well."""
+    code = first + MODEL + textwrap.dedent(code)
+    if file:
+        file.write_text(code)
     process = subprocess.run(
-        [sys.executable, "-c", first + MODEL + textwrap.dedent(code)], env=ENVIRONMENT | (variables or {}),
-        capture_output=True, text=True, timeout=30,
+        [sys.executable, *([str(file)] if file else ["-c", code])], env=ENVIRONMENT | (variables or {}),
+        capture_output=True, text=True, timeout=60,
     )  # fmt: skip
     assert process.returncode == 0, f"exit status {process.returncode}\n{process.stderr}"
+    assert "Fatal Python error" not in process.stderr, process.stderr
 
 
 # ---- forks ----------------------------------------------------------------------------------------------------------
@@ -100,39 +107,16 @@ for thread in threads: thread.join()
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 def test_pools(tmp_path, method):
     """multiprocessing imports the main module anew, so it must be a file."""
-    file = tmp_path / "pool.py"
-    file.write_text(
-        MODEL
-        + f"""
-import functools, multiprocessing
-if __name__ == "__main__":
-    check()
-    with multiprocessing.get_context({method!r}).Pool(2) as pool:
-        for result in pool.map(functools.partial(network.outputs, n_threads=2), [sequences] * 4):
-            assert np.array_equal(result, expected[0])
-"""
-    )
-    subprocess.run([sys.executable, str(file)], env=ENVIRONMENT, check=True, timeout=30, capture_output=True)
-
-
-@pytest.mark.parametrize("backend", ["loky", "threading"])
-def test_joblib(backend):
-    """Each worker gets its share of the CPUs."""
     run(
         f"""
-        from joblib import Parallel, delayed
-        from lstmfast import config
-        os.environ.pop("OMP_NUM_THREADS", None)
-        cpus = config.effective_n_threads(None)
-        def work(network, sequences):
-            from lstmfast.config import effective_n_threads
-            return effective_n_threads(None), network.outputs(sequences, n_threads=2)
-        check()
-        for n, result in Parallel(2, backend={backend!r})(delayed(work)(network, sequences) for _ in range(4)):
-            assert n == (1 if {backend!r} == "threading" else max(1, cpus // 2)), n
-            assert np.array_equal(result, expected[0])
-        assert config.effective_n_threads(None) == cpus
-        """
+        import functools, multiprocessing
+        if __name__ == "__main__":
+            check()
+            with multiprocessing.get_context({method!r}).Pool(2) as pool:
+                for result in pool.map(functools.partial(network.outputs, n_threads=2), [sequences] * 4):
+                    assert np.array_equal(result, expected[0])
+        """,
+        file=tmp_path / "pool.py",
     )
 
 
@@ -157,20 +141,47 @@ def test_64_threads_get_the_serial_bits_with_few_threads():
     )
 
 
-def test_a_limit_on_threads_leaves_one():
+LIMITS = {
+    "ulimit": """
+import resource
+if os.getuid() == 0: os.setuid(54321)  # root has no limit
+resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
+""",
+    "control group": """
+group = os.environ["GROUP"]
+open(group + "/cgroup.procs", "w").write("0")
+open(group + "/pids.max", "w").write(str(os_threads()))
+""",
+}
+
+
+@pytest.fixture
+def group():
+    """A new control group, which a process may join and limit."""
+    for root in ("/sys/fs/cgroup/pids", "/sys/fs/cgroup"):
+        path = Path(root, f"lstmfast-{os.getpid()}")
+        with contextlib.suppress(OSError):
+            path.mkdir()
+            yield path
+            path.rmdir()
+            return
+    pytest.skip("no control group can be made")
+
+
+@pytest.mark.parametrize("name", LIMITS)
+def test_a_limit_on_threads_leaves_one(name, request):
     """GNU OpenMP would end the process."""
     run(
-        """
-        import resource
-        if os.getuid() == 0: os.setuid(54321)  # root has no limit
-        resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
-        try:
-            threading.Thread(target=int).start()
-        except RuntimeError:
-            check()
-        else:
-            sys.exit("no limit")
-        """
+        LIMITS[name]
+        + """
+try:
+    threading.Thread(target=int).start()
+except RuntimeError:
+    check()
+else:
+    sys.exit("no limit")
+""",
+        {"GROUP": str(request.getfixturevalue("group"))} if name == "control group" else None,
     )
 
 
@@ -187,23 +198,82 @@ def test_openmp_variables(variables):
     run("check()", variables)
 
 
-@pytest.mark.parametrize("first", ["import torch", "from lstmfast import _core"])
-def test_two_openmp_runtimes(first):
-    pytest.importorskip("torch", reason="PyTorch is not installed")
-    run(
-        FORKS
-        + """
+def runtime(path):
+    """Code that gives `use` of an OpenMP library: what a compiler calls for a parallel region of two threads."""
+    return f"""
+import ctypes
+library, nothing = ctypes.CDLL({str(path)!r}, ctypes.RTLD_GLOBAL), ctypes.CDLL(None).sched_yield
+def use(): library.GOMP_parallel(nothing, None, 2, 0)
+"""
+
+
+# Who else brings an OpenMP library: a module to import or the library's file, and code that gives `use`.
+INTEL = Path(sys.prefix, "lib", "libiomp5.so")
+LLVM = min(Path("/usr/lib").glob("llvm-*/lib/libomp.so"), default=Path("libomp.so"))
+OTHERS = {
+    "torch": """
 import torch
-module = torch.nn.LSTM(64, 64)
-for _ in range(2):
-    module(torch.zeros(40, 48, 64))
-    check()
-check_in_child()
+def use(): torch.nn.LSTM(64, 64)(torch.zeros(40, 48, 64))
 """,
-        first=first,
+    "sklearn": """
+import numpy as np
+from sklearn.ensemble import HistGradientBoostingRegressor
+def use(): HistGradientBoostingRegressor(max_iter=1, max_leaf_nodes=2).fit(np.eye(99, 4), np.arange(99))
+""",
+    INTEL: runtime(INTEL),
+    LLVM: runtime(LLVM),
+}
+
+
+@pytest.mark.parametrize(
+    ("other", "order"),
+    [*itertools.product(OTHERS, ["first", "last"]), (INTEL, "preloaded"), (LLVM, "preloaded")],
+    ids=lambda value: getattr(value, "stem", value),
+)
+def test_two_openmp_runtimes(other, order):
+    """A library that was there first, and lets others see it, is the one that our calls reach too."""
+    if isinstance(other, Path) and not other.exists():
+        pytest.skip(f"{other.name} is not installed")
+    if other == "torch":
+        pytest.importorskip("torch", reason="PyTorch is not installed")
+    load, ours_too = OTHERS[other] + "use()\n", isinstance(other, Path) and order != "last"
+    run(
+        f"""
+{"" if order == "first" else load}
+before = os_threads()
+check()
+assert os_threads() == before or not {ours_too}
+{FORKS}
+for _ in range(2):
+    check_in_child()
+    use()
+    check()
+""",
+        first=load if order == "first" else "",
+        variables={"LD_PRELOAD": str(other)} if order == "preloaded" else None,
     )
 
 
+def test_inside_another_parallel_region():
+    """Two threads of one region predict; in them OpenMP gives teams of one."""
+    run(
+        """
+        import ctypes
+        from lstmfast import _core
+        done = []
+        def predict(_):
+            check()
+            done.append(threading.get_ident())
+        region = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(predict)
+        for _ in range(3):
+            ctypes.CDLL(_core.__file__).GOMP_parallel(region, None, 2, 0)
+        check()
+        assert len(done) == 6 and len(set(done)) == 2, done
+        """
+    )
+
+
+# ---- interpreters ---------------------------------------------------------------------------------------------------
 def test_the_interpreter_ends_while_daemon_threads_predict():
     run(
         """
@@ -211,6 +281,30 @@ def test_the_interpreter_ends_while_daemon_threads_predict():
             while True: network.outputs(sequences, n_threads=2)
         for _ in range(3): threading.Thread(target=use, daemon=True).start()
         time.sleep(0.2)
+        """
+    )
+
+
+def test_import_in_a_subinterpreter():
+    """NumPy refuses it, and so do we."""
+    run(
+        """
+        try:
+            import _interpreters as interpreters
+        except ImportError:  # until Python 3.12
+            import _xxsubinterpreters as interpreters
+        for _ in range(2):
+            other = interpreters.create()
+            assert not interpreters.run_string(other, '''if True:
+                for name in ("_core", "network"):
+                    try:
+                        __import__("lstmfast." + name)
+                    except ImportError:
+                        continue
+                    raise AssertionError(name)
+            ''')
+            interpreters.destroy(other)
+            check()
         """
     )
 
@@ -285,7 +379,9 @@ assert seen
 
 def test_sigterm_ends_the_process():
     code = MODEL + "print('up', flush=True)\ngradient(new_network(512), random_sequences(24, 2000))"
-    with subprocess.Popen([sys.executable, "-c", code], env=ENVIRONMENT, stdout=subprocess.PIPE, text=True) as process:
+    command, pipe = [sys.executable, "-c", code], subprocess.PIPE
+    with subprocess.Popen(command, env=ENVIRONMENT, stdout=pipe, stderr=pipe, text=True) as process:
         assert process.stdout.readline() == "up\n"
         process.terminate()
         assert process.wait(timeout=5) == -signal.SIGTERM
+        assert "Fatal Python error" not in process.stderr.read()

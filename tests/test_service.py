@@ -7,17 +7,15 @@ import itertools
 import json
 import os
 import signal
-import socket
-import subprocess
 import sys
 import time
-import urllib.request
 from pathlib import Path
 
 import numpy as np
 import pytest
+from test_processes import ENVIRONMENT
+from test_servers import server
 
-import lstmfast
 from lstmfast import LSTMClassifier, runtime
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -286,32 +284,6 @@ def test_a_connection_is_a_stream(client):
 
 
 # ---- servers ---------------------------------------------------------------------------------------------------------
-@pytest.fixture
-def served(saved):
-    """A function: the address of a server that serves a model, and its process."""
-    processes = []
-
-    def start(*command):
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        path = os.pathsep.join([str(EXAMPLES), str(Path(lstmfast.__file__).parents[1])])
-        environment = os.environ | {"MODEL": str(saved()), "PYTHONPATH": path}
-        command = [sys.executable, "-m", *(word.format(port=port) for word in command)]
-        processes.append(subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True))
-        for _ in range(300):
-            with contextlib.suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/health"):
-                return f"127.0.0.1:{port}", processes[-1]
-            time.sleep(0.1)
-        processes[-1].kill()
-        pytest.fail(processes[-1].communicate()[1])
-
-    yield start
-    for process in processes:
-        process.kill()
-        process.communicate()
-
-
 SERVERS = {
     "uvicorn": ("uvicorn", "--factory", "service.app:create", "--port", "{port}"),
     "gunicorn": (
@@ -323,14 +295,17 @@ SERVERS = {
 
 @pytest.mark.skipif(os.name == "nt", reason="Gunicorn and signals are not of Windows")
 @pytest.mark.parametrize("name", SERVERS)
-def test_servers_answer_with_the_models_bits_and_stop_when_told(served, saved, name):
+def test_servers_answer_with_the_models_bits_and_stop_when_told(saved, name):
     pytest.importorskip("uvicorn_worker")
     from websockets import ConnectionClosed
     from websockets.sync.client import connect
 
-    address, process = served(*SERVERS[name])
     model = runtime.load(saved())
-    with contextlib.ExitStack() as stack:
+    path = os.pathsep.join([str(EXAMPLES), ENVIRONMENT["PYTHONPATH"]])
+    with (
+        server([sys.executable, "-m", *SERVERS[name]], MODEL=str(saved()), PYTHONPATH=path) as (address, process),
+        contextlib.ExitStack() as stack,
+    ):
         sockets = [stack.enter_context(connect(f"ws://{address}/live")) for _ in range(8)]
         sent = steps(3)
         for x, one in itertools.product(sent, sockets):
@@ -344,4 +319,4 @@ def test_servers_answer_with_the_models_bits_and_stop_when_told(served, saved, n
             with pytest.raises(ConnectionClosed) as closed:
                 one.recv(timeout=10)
             assert closed.value.rcvd.code == 1012
-    assert process.wait(timeout=20) in (0, -signal.SIGTERM)  # uvicorn hands the signal on when it is done
+        assert process.wait(timeout=20) in (0, -signal.SIGTERM)  # uvicorn hands the signal on when it is done
