@@ -20,6 +20,7 @@ EXPLAINED_SKIPS = {
     "Gunicorn and signals": "Gunicorn runs on no Windows, and Python sends no SIGTERM there",
     "needs fork": "processes are forked after the imports; Windows cannot",
     "LSTMFAST_TIGHT_MEMORY": "every allocation fails in turn, NumPy's own too, which can crash there: run by hand",
+    "LSTMFAST_HUGE": "arrays of more than 2**31 values need 12 GB and minutes: run by hand",
     "reads /proc": "forks and signals as Linux has them; the wheels for Linux run them",
     "root may write": "needs a user who is not root",
 }
