@@ -1,5 +1,8 @@
 """Time of fit and predict."""
 
+import os
+import tempfile
+
 from lstmfast import LSTMClassifier
 
 from .sequences import labelled_sequences
@@ -55,3 +58,23 @@ class TimeFrozenLayers:
 
     def time_fit(self, n_frozen, threads):
         self.model.fit(self.X, self.y)
+
+
+class TimeCheckpoint:
+    """Three epochs of a classifier of H units, kept after each or not: the cost of a file an epoch."""
+
+    param_names = ["(n, T, F, H)", "checkpoint"]
+    params = [[(256, 100, 16, 64), (1024, 50, 32, 512)], [False, True]]
+
+    def setup(self, shape, checkpoint):
+        n, steps, features, units = shape
+        self.X, self.y = labelled_sequences(n, steps, features, "float32")
+        self.model = LSTMClassifier(units, max_iter=3, n_jobs=1, random_state=0)
+        self.folder = tempfile.TemporaryDirectory()
+        self.path = os.path.join(self.folder.name, "fit") if checkpoint else None
+
+    def teardown(self, shape, checkpoint):
+        self.folder.cleanup()
+
+    def time_fit(self, shape, checkpoint):
+        self.model.fit(self.X, self.y, checkpoint=self.path)

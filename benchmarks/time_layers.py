@@ -57,6 +57,23 @@ class TimeCells(TimeLayer):
     params = [[(64, 100, 64, 128)], list(_core.CELLS), [1], ["float32"]]
 
 
+class TimeSubnormals(TimeLayer):
+    """Inputs and gradients, weights, or all of them below the smallest normal number (1e-38 of float32)."""
+
+    param_names = ["(B, T, F, H)", "subnormal", "dtype"]
+    params = [[(64, 100, 16, 64), (64, 100, 64, 256)], ["nothing", "data", "weights", "all"], ["float32", "float64"]]
+
+    def setup(self, shape, subnormal, dtype):
+        super().setup(shape, "lstm", 1, dtype)
+        tiny = np.finfo(dtype).smallest_normal / 16
+        if subnormal in ("data", "all"):
+            self.x, self.dh = self.x * tiny, self.dh * tiny
+        if subnormal in ("weights", "all"):
+            self.layer.kernel, self.layer.recurrent_kernel, self.layer.bias = (
+                weights * tiny for weights in (self.layer.kernel, self.layer.recurrent_kernel, self.layer.bias)
+            )
+
+
 class TimeStep:
     """One step of n live sequences of 16 features, from Python."""
 

@@ -23,9 +23,9 @@ cdef extern from "kernels.h" nogil:
 
     ctypedef struct meeting:
         int waiting
-        int round
         int asked
         int leave
+        unsigned int round
 
     ctypedef struct interruption:
         pass

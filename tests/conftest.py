@@ -27,6 +27,7 @@ EXPLAINED_SKIPS = {
     "libiomp5.so is not installed": "Intel's OpenMP is a 50 MB download: run when it is installed",
     "libomp.so is not installed": "LLVM's OpenMP comes with the system: run when it is installed",
     "no control group can be made": "a container may not, nor who is not root",
+    "LSTMFAST_HUGE": "arrays of more than 2**31 values need 12 GB and minutes: run by hand",
     "reads /proc": "forks and signals as Linux has them; the wheels for Linux run them",
     "root may write": "needs a user who is not root",
 }

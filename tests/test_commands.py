@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tracemalloc
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -53,6 +54,11 @@ def peak(*arguments):
         return tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
+
+
+def same_files(*names):
+    first, *others = [Path(name).read_bytes() for name in names]
+    return all(other == first for other in others)
 
 
 def digits(n=120):
@@ -321,6 +327,99 @@ def test_the_future_of_many_series_is_found_by_id(capsys):
     assert "other series than model was trained on" in capsys.readouterr().err
 
 
+# ---- checkpoints ----
+
+# A training that stops, to be killed, in the middle of its third epoch of five batches.
+STOPPING = """
+import sys, time
+from lstmfast.__main__ import main
+from lstmfast.training import Trainer
+
+def stop(trainer, batch, one=Trainer._batch, seen=[]):
+    seen.append(batch)
+    if len(seen) == 13:
+        print("stopped", flush=True)
+        time.sleep(600)
+    return one(trainer, batch)
+
+Trainer._batch = stop
+main(sys.argv[1:])
+"""
+CHECKPOINT = ("--checkpoint", "kept", "--resume")
+
+
+@pytest.mark.parametrize(
+    ("table", "options"),
+    [
+        (digits(140), ("--target", "digit", "--batch-size", 28, "--set", "dropout=0.2")),
+        (walks(175), ("--target", "kind", "--id", "who", "--time", "t", "--validation-fraction", 0.2)),
+        (sales(190), ("--target", "sales", "--time", "month", "--set", "learning_rate=cosine")),
+    ],
+    ids=["wide", "long", "forecast"],
+)
+def test_a_killed_training_is_resumed(capsys, table, options):
+    """It writes the file of one that was left alone, bit by bit."""
+    table.to_csv("data.csv", index=False)
+    command = ["train", "data.csv", *map(str, options), "--hidden", "8", "--epochs", "5"]
+    run(*command, "--out", "whole")
+    stopping = [sys.executable, "-c", STOPPING, *command, "--out", "model", *CHECKPOINT]
+    with subprocess.Popen(stopping, stdout=subprocess.PIPE, text=True) as process:
+        assert "stopped\n" in process.stdout
+        process.kill()
+    assert sorted(os.listdir()) == ["data.csv", "kept", "kept.previous", "whole"]
+    assert lstmfast.load("kept").n_iter_ == 2
+    capsys.readouterr()
+    run(*command, "--out", "model", *CHECKPOINT)
+    assert "; 5 epochs, 3 of them now, in " in capsys.readouterr().out
+    assert same_files("model", "whole")
+
+
+def test_a_finished_training_is_resumed_for_more_epochs(capsys):
+    digits(30).to_csv("digits.csv", index=False)
+    command = ("train", "digits.csv", "--target", "digit", "--hidden", 8)
+    for epochs, shown in [
+        (2, "; 2 epochs in "),
+        (2, "; 2 epochs, 0 of them now, in "),
+        (3, "; 3 epochs, 1 of them now"),
+    ]:
+        run(*command, "--epochs", epochs, "--out", "model", *CHECKPOINT)
+        assert shown in capsys.readouterr().out
+    run(*command, "--epochs", 3, "--out", "whole")
+    assert same_files("model", "whole")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--hidden", "9"), "kept is a checkpoint of another fit: hidden_layer_sizes is [9], but was [8]"),
+        (("--seed", "1"), "random_state is 1, but was 0"),
+        (("--no-scale",), "the data, their weights or the validation data are others"),
+        (("--epochs", "1"), "max_iter is 1, but it is 2 epochs old"),
+        (("--checkpoint", "model"), "model: the model in this file is not consistent: it is a model without the state"),
+        (("--checkpoint", "text"), "text: not an lstmfast model"),
+    ],
+)
+def test_a_checkpoint_that_does_not_fit_is_one_line_and_exit_code_2(tmp_path, capsys, options, message):
+    digits(30).to_csv("digits.csv", index=False)
+    command = ["train", "digits.csv", "--target", "digit", *map(str, QUICK), *CHECKPOINT]
+    run(*command)
+    (tmp_path / "text").write_text("to do")
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    capsys.readouterr()
+    assert main([*command, "--out", "other", *options]) == 2
+    shown = capsys.readouterr().err
+    assert re.fullmatch(r"lstmfast: error: .*\n", shown)
+    assert message in shown
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_checkpoint_knows_no_table(capsys):
+    digits(30).to_csv("digits.csv", index=False)
+    run("train", "digits.csv", "--target", "digit", *QUICK, *CHECKPOINT)
+    assert main(["predict", "kept", "digits.csv"]) == 2
+    assert "kept was trained in Python, not by `lstmfast train`, or is a checkpoint" in capsys.readouterr().err
+
+
 # ---- errors ----
 
 GOOD = "a,b,y\n1,2,u\n3,4,v\n"
@@ -355,6 +454,12 @@ BY_ID, BY_TIME = ("--id", "id", "--time", "t"), ("--time", "t", "--window", "3")
         (GOOD, ("--cell", "brain"), "'cell' parameter"),
         (GOOD, ("--validation-fraction", "0.99"), "validation"),
         (GOOD, ("--n-jobs", "0"), "n_jobs"),
+        (GOOD, ("--resume",), "--resume goes with --checkpoint"),
+        (GOOD, ("--checkpoint", "./data.csv"), "./data.csv is what is read"),
+        (GOOD, ("--checkpoint", "./model"), "--out model is a file of the checkpoint"),
+        (GOOD, ("--checkpoint", "kept", "--out", "kept.previous"), "--out kept.previous is a file of the checkpoint"),
+        (GOOD, ("--checkpoint", "nowhere/kept"), "nowhere: there is no such folder"),
+        (GOOD, ("--checkpoint", "."), ".: this is a folder"),
         (LONG + "1,2,8,u\n", BY_ID, "line 5, column 't': the time 2 is there already for id '1', in line 3"),
         (LONG.replace("2,1", "2,tomorrow"), BY_ID, "'tomorrow' is not a number"),
         (LONG.replace("1,2,6,u", "1,2,6,v"), (*BY_ID, "--task", "classify"), "it changes within a sequence"),
@@ -455,7 +560,7 @@ def test_bad_usage(arguments, capsys):
 
 
 def test_an_interrupt_is_130_and_leaves_nothing(capsys, monkeypatch):
-    def interrupted(*arguments):
+    def interrupted(*arguments, **options):
         raise KeyboardInterrupt
 
     digits(20).to_csv("digits.csv", index=False)
@@ -539,11 +644,11 @@ def test_info_of_a_model_trained_in_python(capsys, estimator, data):
     assert main(["info", "nothing"]) == 2
 
 
-def test_the_same_command_gives_the_same_file(tmp_path):
+def test_the_same_command_gives_the_same_file():
     digits(30).to_csv("digits.csv", index=False)
     for out in ("one", "two"):
         run("train", "digits.csv", "--target", "digit", *QUICK[:-1], out)
-    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+    assert same_files("one", "two")
 
 
 def test_progress_is_shown_where_it_is_asked_for(capsys):

@@ -1,6 +1,5 @@
-"""Too little memory (rows 58 to 61 of the table in tests/README.md), and none that is lost over many calls.
+"""Huge arrays and too little memory (rows 57 to 61 of the table in tests/README.md), and none lost over many calls.
 
-Not here: arrays of more than 2**31 values (row 57) need some 20 GB; the kernels count in 64 bits and call no BLAS.
 The long run, 100 000 predictions and 1000 fits, is benchmarks/growth.py.
 """
 
@@ -14,9 +13,10 @@ import numpy as np
 import pytest
 from every_estimator import EXAMPLES
 
-from lstmfast import LSTMClassifier, LSTMTranslator
+from lstmfast import LSTMClassifier, LSTMRegressor, LSTMTranslator, _core
 from lstmfast.layers import LSTM
-from lstmfast.workspace import aligned_empty, explains_memory, out_of_memory
+from lstmfast.layers.initializers import BLANK
+from lstmfast.workspace import Workspace, aligned_empty, explains_memory, out_of_memory
 
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits of address space are Linux's")
 X, Y = np.zeros((4, 3, 2), np.float32), [0, 1, 0, 1]
@@ -191,3 +191,109 @@ def test_a_long_translation_is_bounded():
     """`max_length` bounds a beam search whose model never ends a target."""
     translator = LSTMTranslator(level="char", max_iter=1, hidden_layer_sizes=4).fit(["ab"] * 4, ["ba"] * 4)
     assert all(len(text) <= 5 for text in translator.predict(["ab" * 10], beam_width=3, max_length=5))
+
+
+# ---- more values than 32 bits count (57) ----
+#
+# NumPy's zeros take no memory until they are written to: most of these arrays are such zeros. What must be right is the
+# last rows, which lie beyond 2**31 values; alone, far from there, they have the same bits.
+
+huge = pytest.mark.skipif(not os.environ.get("LSTMFAST_HUGE"), reason="LSTMFAST_HUGE is not set")
+LIMIT = 2**31
+
+
+def zeros_but_the_last(n, *shape):
+    """float32 zeros (n, ...) but for the last 3 rows."""
+    x = np.zeros((n, *shape), np.float32)
+    x[-3:] = np.random.default_rng(0).normal(size=(3, *shape))
+    return x
+
+
+def run(layer, x, *, sequence=True, training=False):
+    """What RecurrentLayer.run gives for sequences (n, T, F) of equal lengths; it copies nothing."""
+    batch = _core.Batch(np.full(len(x), x.shape[1]))
+    steps = x.reshape(-1, x.shape[2])
+    return layer.run(batch, steps, sequence=sequence, training=training, workspace=Workspace())
+
+
+@huge
+@pytest.mark.parametrize("kind", [np.asarray, list], ids=["array", "list"])
+def test_predictions_of_a_huge_X_57(kind):
+    """A list is copied: 9 GB."""
+    X = zeros_but_the_last(2**17 + 4, 4, 2**12)
+    assert X.size > LIMIT
+    regressor = LSTMRegressor(2, max_iter=1, random_state=0).fit(X[-3:], [0.0, 1.0, 2.0])
+    y = regressor.predict(kind(X))
+    assert y[-3:].tobytes() == regressor.predict(X[-3:]).tobytes()
+    assert (y[:-3] == regressor.predict(X[:1])).all()
+
+
+@huge
+def test_predictions_of_many_steps_57():
+    X = zeros_but_the_last(2**18 + 4, 2**13, 1)
+    assert X.shape[0] * X.shape[1] > LIMIT
+    regressor = LSTMRegressor(1, max_iter=1, random_state=0).fit(X[-3:], [0.0, 1.0, 2.0])
+    y = regressor.predict(X)
+    assert y[-3:].tobytes() == regressor.predict(X[-3:]).tobytes()
+    assert (y[:-3] == regressor.predict(X[:1])).all()
+
+
+@huge
+def test_a_layer_over_many_steps_57():
+    """In one batch: its outputs are 9 GB."""
+    x = zeros_but_the_last(2**15 + 4, 2**16, 1)
+    assert x.shape[0] * x.shape[1] > LIMIT
+    layer = LSTM(1, 1, random_state=0)
+    (y, h, c, _), (y_alone, h_alone, c_alone, _) = run(layer, x), run(layer, x[-3:])
+    assert y[-len(y_alone) :].tobytes() == y_alone.tobytes()
+    assert h[:, -3:].tobytes() == h_alone.tobytes()
+    assert c[:, -3:].tobytes() == c_alone.tobytes()
+
+
+@huge
+@pytest.mark.parametrize(
+    ("n", "n_features", "units"),
+    [
+        (2**17 + 4, 2**12, 2),  # x and its gradient, 9 GB
+        (2**23 + 4, 1, 1),  # the gates of all steps, 9 GB, and the states
+    ],
+)
+def test_gradients_of_many_values_57(n, n_features, units):
+    x, n_steps = zeros_but_the_last(n, 4, n_features), 4
+    layer = LSTM(n_features, units, random_state=0)
+    assert max(x.size, n * n_steps * _core.gates_size(layer.cell, units, False)) > LIMIT
+
+    def gradients(x):
+        *_, tape = run(layer, x, sequence=False, training=True)
+        dh = np.zeros((1, len(x), units), np.float32)
+        dh[:, -3:] = np.arange(1, 4)[:, None]
+        for grad in layer.grads.values():
+            grad[...] = 0
+        dx, _, _ = layer.run_backward(tape, dh=dh)
+        return dx, {name: grad.copy() for name, grad in layer.grads.items()}
+
+    dx_alone, grads_alone = gradients(x[-3:])
+    dx, grads = gradients(x)
+    assert dx[-len(dx_alone) :].tobytes() == dx_alone.tobytes()
+    assert not dx[: -len(dx_alone)].any()
+    for name, grad in grads.items():  # sums of these steps and of zeros, in another order
+        size = np.abs(grads_alone[name]).max()
+        np.testing.assert_allclose(grad, grads_alone[name], rtol=0, atol=1e-6 * size, err_msg=name)
+
+
+@huge
+def test_a_layer_of_many_weights_57():
+    """4 H F weights; packed, they are 9 GB."""
+    n_features, units, few = 2**25 + 16, 16, 32
+    layer, small = LSTM(n_features, units, random_state=BLANK), LSTM(few, units, random_state=0)
+    kernel = layer.directions[0].arrays["kernel"]  # where it lies: assigning it would take another 9 GB
+    assert kernel.size > LIMIT
+    kernel[-few:] = small.kernel
+    layer.recurrent_kernel, layer.bias = small.recurrent_kernel, small.bias
+    x = np.zeros((3, 2, n_features), np.float32)
+    x[..., -few:] = np.random.default_rng(0).normal(size=(3, 2, few))
+    y, (h, c) = layer.forward(x)
+    expected, (h_expected, c_expected) = small.forward(x[..., -few:])
+    assert np.array_equal(y, expected)
+    assert np.array_equal(h, h_expected)
+    assert np.array_equal(c, c_expected)

@@ -204,7 +204,7 @@ def test_files_hold_only_the_ends_of_series(tmp_path):
         lambda fitted, arrays: fitted.pop("preparation"),
     ],
 )
-def test_inconsistent_files(change, tmp_path):
+def test_inconsistent_files_are_refused_93(change, tmp_path):
     path = tmp_path / "model"
     small().fit(season(60)).save(path)
     metadata, arrays = read_model(path)

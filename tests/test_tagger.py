@@ -205,13 +205,20 @@ def test_scikit_learn_s_tools(data):
         ([], ValueError, "each of the 2 sequences, got 0"),
         ([["a", "b"], None], TypeError, r"y\[1\] must be a sequence of labels, got NoneType"),
         (None, ValueError, "requires y"),
+        ([[0, np.inf], [0]], ValueError, "y contains infinity"),
+        ([[0.5, 1.5], [2.5]], ValueError, "Unknown label type: continuous"),
     ],
 )
-def test_bad_labels(y, error, match):
-    for tagger, X in ((small(), [[1.0, 2.0], [3.0]]), (small(embedding_dim=2), [[0, 1], [1]])):
-        with pytest.raises(error, match=match):
-            tagger.fit(X, y)
-        assert not hasattr(tagger, "_network")
+def test_bad_labels_28_to_36(y, error, match):
+    """By a new tagger and by a fitted one, which stays as it was."""
+    for options, X in (({}, [[1.0, 2.0], [3.0]]), ({"embedding_dim": 2}, [[0, 1], [1]])):
+        new, fitted = small(**options), small(**options).fit(X, [["a", "b"], ["a"]])
+        before = pickle.dumps(vars(fitted))
+        for call in (new.fit, fitted.fit, fitted.partial_fit):
+            with pytest.raises(error, match=match):
+                call(X, y)
+        assert not hasattr(new, "_network")
+        assert pickle.dumps(vars(fitted)) == before
 
 
 @pytest.mark.parametrize(
@@ -236,8 +243,36 @@ def test_score_refuses_what_fit_does(y, error, match):
         numbers.score(X, [["1", "2"], ["1"]])
 
 
-def test_one_label_one_token_and_empty_strings():
-    tagger = small(embedding_dim=2).fit([[0, 0], [0]], [["", ""], [""]])
+@pytest.mark.parametrize(
+    "labels", [["no", "yes"], [-1, 1], [False, True], [1.0, 2.0], np.array(["a", "b"], dtype=object)], ids=str
+)
+def test_kinds_of_labels_36(labels):
+    X = [np.arange(4.0), np.arange(2.0)]
+    y = [np.asarray(labels)[[0, 1, 1, 0]], np.asarray(labels)[[1, 0]]]
+    tagger = small().fit(X, y)
+    assert tagger.classes_.tolist() == list(labels)
+    assert {label for sequence in tagger.predict(X) for label in sequence.tolist()} <= set(labels)
+    assert small().fit(X, [part.tolist() for part in y]).classes_.tolist() == list(labels)
+
+
+def test_unseen_labels_35():
+    X, y, unseen = [[1.0, 2.0], [3.0]], [["a", "b"], ["a"]], [["a", "z"], ["a"]]
+    with pytest.raises(ValueError, match="classes must be passed on the first call to partial_fit"):
+        small().partial_fit(X, y)
+    with pytest.raises(ValueError, match=r"y holds \['z'\], which are not among the classes"):
+        small().partial_fit(X, unseen, classes=["a", "b"])
+    tagger = small().partial_fit(X, y, classes=["a", "b"])
+    before = pickle.dumps(vars(tagger))
+    with pytest.raises(ValueError, match=r"y holds \['z'\], which are not among the classes of the first fit"):
+        tagger.partial_fit(X, unseen)
+    with pytest.raises(ValueError, match="are not those of the first call"):
+        tagger.partial_fit(X, y, classes=["a", "z"])
+    assert pickle.dumps(vars(tagger)) == before
+
+
+@pytest.mark.parametrize("crf", [False, True])
+def test_one_label_one_token_and_empty_strings_34(crf):
+    tagger = small(embedding_dim=2, crf=crf).fit([[0, 0], [0]], [["", ""], [""]])
     assert tagger.score([[0], [0, 0, 0]], [[""], [""] * 3]) == 1
     for X in ([[0], []], [], [[0, "a"]], [[1]]):
         with pytest.raises((ValueError, TypeError), match=r"0 time step|0 sample|SequenceVectorizer|below 1, got 1"):

@@ -349,6 +349,7 @@ def test_frozen_layers_stay(tmp_path):
         ({"target_type": "tagging"}, (X,), "'target_type' parameter of LSTMTransformer must be"),
         ({"alpha": -1.0}, (X,), "'alpha' parameter of LSTMTransformer must be"),
         ({}, (X, LABELS[:5]), "inconsistent numbers of samples"),
+        ({}, (X, np.r_[LABELS[:29], np.nan]), "y contains NaN"),
         ({}, (X, None, np.ones(5)), r"sample_weight must be numbers of shape \(30,\)"),
         ({}, (X, None, -np.ones(30)), "sample_weight must be finite and not negative"),
         ({}, ([np.full((2, 3), np.nan)],), "contains NaN"),
@@ -405,7 +406,7 @@ FORGED = {
 
 
 @pytest.mark.parametrize("name", FORGED)
-def test_inconsistent_files_are_refused(tmp_path, name):
+def test_inconsistent_files_are_refused_93(tmp_path, name):
     transformer(hidden_layer_sizes=(5, 4), dense_layer_sizes=3, max_iter=1).fit(X).save(tmp_path / "model")
     metadata, arrays = read_model(tmp_path / "model")
     (*way, last), value = FORGED[name]

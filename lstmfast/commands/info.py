@@ -73,7 +73,7 @@ def _lines(facts):
     if facts["classes"] is not None:
         yield "Classes", f"{len(facts['classes'])}: {shorten(facts['classes'])}"
     if table is None:
-        yield "Table", "none: it was trained in Python"
+        yield "Table", "none: it was trained in Python, or is a checkpoint"
     else:
         yield from _table_lines(table)
     loss, scores = training["loss_curve"], training["validation_scores"]

@@ -40,7 +40,8 @@ def run(arguments):
     estimator, schema = load_model(arguments.model)
     if schema is None:
         raise CommandError(
-            f"{arguments.model} was trained in Python, not by `lstmfast train`: it knows no columns; predict in Python"
+            f"{arguments.model} was trained in Python, not by `lstmfast train`, or is a checkpoint: it knows no "
+            "columns; predict in Python"
         )
     if arguments.n_jobs is not None:
         estimator.set_params(n_jobs=arguments.n_jobs)

@@ -53,6 +53,12 @@ def add_arguments(parser):
         help="any other argument of the estimator: --set dropout=0.2 --set learning_rate=cosine",
     )  # fmt: skip
     add_verbose(network)
+    interruptions = parser.add_argument_group("interruptions")
+    interruptions.add_argument("--checkpoint", metavar="FILE", help="keep the training in this file after each epoch")
+    interruptions.add_argument(
+        "--resume", action="store_true",
+        help="go on from the checkpoint, with the same data and options; without one, begin",
+    )  # fmt: skip
     forecast = parser.add_argument_group("forecasts")
     forecast.add_argument("--horizon", type=int, metavar="N", help="steps to forecast (default: 1)")
     forecast.add_argument("--window", type=int, metavar="N", help="steps that a forecast sees (default: 24)")
@@ -97,26 +103,41 @@ def run(arguments):
     """
     from ..estimators.saving import save
     from ..tables.reading import open_table
-    from ..tables.writing import check_destination
 
     with user_errors(TableError):
-        check_destination(arguments.out, [arguments.data])
+        check_files(arguments)
         with open_table(arguments.data, arguments.separator, arguments.encoding) as table:
             schema = choose_columns(arguments, table)
             steps = schema.all_steps(table, with_target=True)
         print(f"{arguments.data}: {len(steps)} rows; {_describe(schema)}.")
         prepare = series_to_learn if schema.task == "forecast" else sequences_to_learn
         schema, X_and_y = prepare(arguments, schema, steps)
-    estimator = make_estimator(arguments, schema.task)
+    epochs = []  # of this run; a resumed training had some before
+    estimator = make_estimator(arguments, schema.task, epochs.append)
     started = time.perf_counter()
     with user_errors(ValueError, TypeError):
-        estimator.fit(*X_and_y)
-    print(_what_was_trained(estimator, time.perf_counter() - started))
+        estimator.fit(*X_and_y, checkpoint=arguments.checkpoint, resume=arguments.resume)
+    print(_what_was_trained(estimator, len(epochs), time.perf_counter() - started))
     save(estimator, arguments.out, schema)
     example = "" if schema.task == "forecast" and not schema.features else " DATA"
     size = os.path.getsize(arguments.out) / 1024
     print(f"Saved: {arguments.out} ({size:.0f} kB). Next: lstmfast predict {arguments.out}{example}")
     return 0
+
+
+def check_files(arguments):
+    """Find out before the work is done whether the files can be written; none may take another's place."""
+    from ..tables.writing import check_destination
+
+    check_destination(arguments.out, [arguments.data])
+    if arguments.checkpoint is None:
+        if arguments.resume:
+            raise CommandError("--resume goes with --checkpoint")
+        return
+    for path in (arguments.checkpoint, f"{arguments.checkpoint}.previous"):
+        check_destination(path, [arguments.data])
+        if os.path.realpath(path) == os.path.realpath(arguments.out):
+            raise CommandError(f"--out {arguments.out} is a file of the checkpoint; write to another file")
 
 
 def choose_columns(arguments, table):
@@ -201,14 +222,14 @@ def series_to_learn(arguments, schema, steps):
     return schema, (y, features_until(schema, series, 0))
 
 
-def make_estimator(arguments, task):
-    """The estimator with the arguments that the options give it."""
+def make_estimator(arguments, task, callback):
+    """The estimator with the arguments that the options give it; `callback` is called after each epoch."""
     import lstmfast
 
     cls = getattr(lstmfast, TASKS[task])
     given = [(name, getattr(arguments, option)) for option, name in SHORTCUTS.items()]
     given = [(name, value) for name, value in given if value is not None] + arguments.settings
-    settings = {"random_state": arguments.seed, "verbose": verbosity(arguments)}
+    settings = {"random_state": arguments.seed, "verbose": verbosity(arguments), "callbacks": callback}
     if task == "forecast" and not arguments.scale:
         settings["scale"] = False
     if arguments.validation_fraction is not None:
@@ -222,11 +243,12 @@ def make_estimator(arguments, task):
     return cls(**settings | dict(given))
 
 
-def _what_was_trained(estimator, seconds):
+def _what_was_trained(estimator, n_new, seconds):
     score = estimator.best_validation_score_
     units = estimator.hidden_layer_sizes
+    resumed = f", {n_new} of them now," if n_new < estimator.n_iter_ else ""
     return (
         f"Trained: {type(estimator).__name__}, {estimator.cell}, units {units}, {estimator.n_parameters_} parameters; "
-        f"{estimator.n_iter_} epochs in {seconds:.1f} s ({estimator.stop_reason_}); loss {estimator.loss_:.4g}"
+        f"{estimator.n_iter_} epochs{resumed} in {seconds:.1f} s ({estimator.stop_reason_}); loss {estimator.loss_:.4g}"
         + (f", validation score {score:.4g}." if score is not None else ".")
     )

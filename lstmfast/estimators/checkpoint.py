@@ -129,7 +129,7 @@ class Checkpoint:
         if differing:
             raise ValueError(
                 f"{self._newest} is a checkpoint of another fit: {'; '.join(differing)}. Fit with the same data and "
-                "arguments, or start anew with resume=False"
+                "arguments, or start anew, without resume"
             )
 
 

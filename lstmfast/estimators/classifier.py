@@ -84,10 +84,13 @@ class LSTMClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classifi
             if classes is None:
                 raise ValueError("classes must be passed on the first call to partial_fit.")
             self.classes_ = np.unique(column_or_1d(check_labels(classes)))
-            self._multilabel = y is not None and type_of_target(y).startswith("multilabel")
+            self._multilabel = self._is_multilabel(y)
         elif classes is not None and not np.array_equal(np.unique(classes), self.classes_):
             raise ValueError(f"classes={classes} are not those of the first call to partial_fit: {self.classes_}")
         self._partial_fit(X, y, sample_weight, targets_known=True)
+
+    def _is_multilabel(self, y):
+        return y is not None and type_of_target(y).startswith("multilabel")
 
     def _check_targets(self, y, reset):
         y = check_labels(y)

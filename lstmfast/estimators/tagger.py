@@ -66,9 +66,8 @@ class LSTMTagger(LSTMClassifier):
     def _network_config(self, sequences):
         return super()._network_config(sequences) | {"pooling": NO_POOLING, "crf": bool(self.crf)}
 
-    def _partial_fit_classes(self, X, y, classes, sample_weight):
-        self._multilabel = False
-        super()._partial_fit_classes(X, y, classes, sample_weight)
+    def _is_multilabel(self, y):
+        return False
 
     def _pair_targets(self, sequences, y, reset):
         arrays = self._label_arrays(y, sequences.lengths)

@@ -13,7 +13,7 @@ from ..thread_choice import ThreadChoice
 from .autoencoder import AutoencodingEstimator
 from .base import RecurrentEstimator
 from .checkpoint import Checkpoint
-from .classifier import LSTMClassifier
+from .classifier import LSTMClassifier, check_labels
 from .explaining import Attending, check_column
 from .regressor import LSTMRegressor
 from .sharing import shares_parameters, shares_texts
@@ -156,7 +156,8 @@ class LSTMTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Attendi
             return "reconstruction"
         if self.target_type != "auto":
             return self.target_type
-        return "regression" if type_of_target(y, input_name="y").startswith("continuous") else "classification"
+        kind = type_of_target(check_labels(y), input_name="y")
+        return "regression" if kind.startswith("continuous") else "classification"
 
     def _learner(self, task, fitted=True):
         """The estimator that learns this, with the arguments of this one; with `fitted` also its state."""
