@@ -76,14 +76,23 @@ static int n_running, n_helpers, only_one;
 static long long full_until; /* no new helpers before: the last ones could not be had */
 static THREAD_LOCAL int own_helpers;
 
-/* omp_pause_resource_all(omp_pause_hard) of OpenMP 5 (GCC 9) ends the calling thread's helpers. Not called in LLVM's and
- * Intel's runtime, which look after forks themselves and hold their locks by the time of our handler. */
+/* LLVM's and Intel's runtime looks after forks itself, unless it is told not to, as scikit-learn does: then a child would
+ * wait for threads that it does not have. */
+static int kmp_forks_safely(void) {
+    const char *told = getenv("KMP_INIT_AT_FORK");
+    return !told || !strchr("fFnN0", told[0]);
+}
+
+/* omp_pause_resource_all(omp_pause_hard) of OpenMP 5 (GCC 9) ends the calling thread's helpers. Not called in LLVM's
+ * runtime, which may hold its locks by the time of our handler. */
 #if defined(__ELF__)
 extern int omp_pause_resource_all(int) __attribute__((weak));
 extern int kmp_get_blocktime(void) __attribute__((weak));
-static int forks_safely(void) { return kmp_get_blocktime || (omp_pause_resource_all && !omp_pause_resource_all(2)); }
+static int forks_safely(void) {
+    return kmp_get_blocktime ? kmp_forks_safely() : omp_pause_resource_all && !omp_pause_resource_all(2);
+}
 #else
-static int forks_safely(void) { return 1; } /* macOS: LLVM's */
+static int forks_safely(void) { return kmp_forks_safely(); } /* macOS: LLVM's */
 #endif
 
 /* In a child only the thread that forked goes on. GNU OpenMP would wait there for that thread's helpers, forever; so
