@@ -147,7 +147,6 @@ class Trainer:
         """
         options, history, network, loop = self.options, self.history, self.network, self.loop
         self.started, self.total_steps = time.perf_counter(), options.max_iter * examples.n_batches
-        self._batch_seen = None
         try:
             with progress_reporter(options.verbose, options.max_iter, examples.n_batches, loop.epoch) as progress:
                 while history.stop_reason is None:
@@ -157,10 +156,10 @@ class Trainer:
                     self._judge()
                     progress.epoch(history, self._rate())
                     self._decide()
-                    if history.stop_reason != "max_time":  # no epoch to go on from: it may be cut short
+                    if history.stop_reason is not None and self._overshot():
+                        history.stop_reason = "diverged"
+                    elif history.stop_reason != "max_time":  # no epoch to go on from: it may be cut short
                         save()
-            if loop.best_parameters is None and history.stop_reason != "diverged" and self._overshot():
-                history.stop_reason = "diverged"
         except BaseException:  # Ctrl-C, or an error in a callback
             history.stop_reason = "interrupted"
             raise
@@ -232,7 +231,7 @@ class Trainer:
     def _overshot(self):
         """Whether the last update, after which no loss was computed, went too far. Small weights are not looked at."""
         parameters = self.network.parameters
-        if self._batch_seen is None or max(parameters.max(), -parameters.min()) < LARGE_WEIGHT:
+        if self.loop.best_parameters is not None or max(parameters.max(), -parameters.min()) < LARGE_WEIGHT:
             return False
         loss, norm, penalty, _ = self._gradient(self._batch_seen)
         return not np.isfinite(norm + loss + penalty)
