@@ -122,6 +122,16 @@ def test_training_skips_empty_histories_only():
         small().fit([[], []])
 
 
+def test_histories_without_known_items_are_not_held_out_and_not_learnt_from():
+    with pytest.raises(ValueError, match="of 1 sequences leaves"):
+        small(early_stopping=True).fit([["a", "b", "a"], []])
+    model = small(warm_start=True).fit(KITS)
+    with pytest.raises(ValueError, match="histories hold no item"):
+        model.fit([["unknown"], []])
+    with pytest.raises(ValueError, match="histories_val hold no item"):
+        model.fit(KITS, histories_val=[["unknown"], []])
+
+
 # ---- sampled softmax ------------------------------------------------------------------------------------------------
 def test_a_sampled_softmax_learns_the_same(fitted):
     model = small(max_iter=40, learning_rate_init=0.02, n_samples=2).fit(KITS)

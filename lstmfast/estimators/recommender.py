@@ -108,7 +108,12 @@ class LSTMRecommender(TokenEstimator):
         self._vocabulary = Vocabulary.learn(histories, "token", name=name)
 
     def _encode(self, data):
-        return framed(self._known(*data), end=False)
+        """Histories with something to learn: empty ones are not worth a place among those held out."""
+        sequences = framed(self._known(*data), end=False)
+        learnable = sequences.lengths > 1
+        if not learnable.any():
+            raise ValueError(f"{data[1]} hold no item that fit has seen: at least one history must")
+        return sequences.take(learnable)
 
     def _explained_sequences(self, X):
         return framed(self._known(X), end=False)
