@@ -16,6 +16,7 @@ _HOMES = {
     "LSTMTransformer": "estimators",
     "LSTMTranslator": "estimators",
     "ModelFormatError": "persistence",
+    "NotFiniteError": "outputs",
     "SequenceScaler": "preprocessing",
     "SequenceVectorizer": "vectorizer",
     "VersionWarning": "persistence",

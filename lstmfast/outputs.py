@@ -6,7 +6,11 @@ import numpy as np
 
 
 class NotFiniteError(ValueError):
-    """A network's outputs are NaN or infinite."""
+    """A network's outputs are NaN or infinite: finite inputs and weights outgrew float32 or float64 on the way.
+
+    From all that predicts. A stream has then taken the step: its outputs are in `out`, and the sequences whose outputs
+    are not finite have to be `reset`.
+    """
 
 
 def rows_not_finite(values):

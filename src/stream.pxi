@@ -165,8 +165,8 @@ cdef class Stream:
         ValueError, TypeError
             If x or out has another shape or type, or x is not finite. The state is then as it was.
         NotFiniteError
-            (A ValueError.) If an output is not finite: the step has been taken. `reset` those sequences; the outputs
-            of the others are in `out`.
+            (A ValueError.) If an output is not finite. The step has been taken, and the outputs are in `out`: `reset`
+            the sequences whose outputs are not finite.
         """
         cdef Py_buffer source, target
         cdef bint one

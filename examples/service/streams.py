@@ -6,7 +6,7 @@ from itertools import islice
 
 import numpy as np
 
-from lstmfast.outputs import NotFiniteError
+from lstmfast import NotFiniteError
 
 
 class FullError(RuntimeError):
