@@ -339,10 +339,9 @@ def interrupt(after):
 def seconds_to_answer(call, after):
     interrupt(after)
     try:
-        call()
+        while True: call()
     except KeyboardInterrupt:
         return time.perf_counter() - sent[-1]
-    sys.exit("it ended before the signal")
 """
 
 
