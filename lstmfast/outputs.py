@@ -14,10 +14,9 @@ class NotFiniteError(ValueError):
 
 
 def rows_not_finite(values):
-    """Numbers of the rows of values (n, d) that hold NaN or infinity."""
-    with np.errstate(all="ignore"):
-        if math.isfinite(np.add.reduce(values, axis=None)):  # a finite sum has finite terms
-            return []
+    """Numbers of the rows of values (n, d) that hold NaN or infinity. For callers whose np.errstate ignores these."""
+    if math.isfinite(np.add.reduce(values, axis=None)):  # a finite sum has finite terms
+        return []
     return np.flatnonzero(~np.isfinite(values).all(axis=1))
 
 

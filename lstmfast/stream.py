@@ -23,6 +23,7 @@ class FrontStream:
     def __init__(self, stream, embedding, convolutions):
         self._stream, self._embedding, self._convolutions = stream, embedding, convolutions
 
+    @np.errstate(all="ignore")
     def step(self, x, out=None):
         """Advance every sequence by one step.
 

@@ -199,7 +199,8 @@ cdef class Stream:
                     self.busy = False
                 if not _finite(target.buf, self.n * self.n_outputs, self.float64):
                     from lstmfast.outputs import check_outputs
-                    check_outputs(_np.atleast_2d(out))
+                    with _np.errstate(all="ignore"):
+                        check_outputs(_np.atleast_2d(out))
             finally:
                 PyBuffer_Release(&target)
         finally:

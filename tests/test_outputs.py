@@ -89,6 +89,7 @@ def test_intervals_of_a_forecaster_that_went_too_far():
     assert np.isfinite(upper).all()
 
 
+@np.errstate(all="ignore")
 def test_large_but_finite_outputs_are_answers():
     """Their sum is not finite."""
     check_outputs(np.full((9, 2), 3e38, np.float32))
