@@ -368,6 +368,19 @@ def test_a_callback_that_fails_leaves_a_usable_forecaster():
     assert (forecaster.predict_interval(coverage=0.5)[0] < forecaster.predict()).all()
 
 
+def test_ctrl_c_does_not_wait_for_intervals():
+    def press(info):
+        raise KeyboardInterrupt
+
+    forecaster = small(callbacks=press)
+    with pytest.raises(KeyboardInterrupt):
+        forecaster.fit(season(80))
+    assert forecaster.stop_reason_ == "interrupted"
+    assert np.isfinite(forecaster.predict()).all()
+    with pytest.raises(ValueError, match="calibration windows, but there are 0"):
+        forecaster.predict_interval()
+
+
 def test_attention_of_the_last_window():
     y = [np.sin(np.arange(60) / 4), np.cos(np.arange(50) / 3)]
     forecaster = LSTMForecaster(window=12, hidden_layer_sizes=6, pooling="attention", max_iter=3, random_state=0).fit(y)

@@ -160,7 +160,7 @@ class LSTMForecaster(ExplainingForecasts, SupervisedEstimator):
 
         Notes
         -----
-        A checkpoint has no intervals: they are calibrated when training has ended.
+        A checkpoint has no intervals, nor has a fit that Ctrl-C ended: they are calibrated when training has ended.
         """
         kept = Checkpoint(checkpoint, resume)
         return self._change(lambda draft: draft._fit_series(y, X, kept))
@@ -184,10 +184,14 @@ class LSTMForecaster(ExplainingForecasts, SupervisedEstimator):
         training, validation = self._examples(windows)
         history = getattr(self, "_history", None)
         self._quantiles = ConformalQuantiles.of(np.empty((0, preparation.horizon, self.n_variables_)))
+        in_a_hurry = False
         try:
             self._fit(*training, None, *validation, checkpoint)
+        except KeyboardInterrupt:
+            in_a_hurry = True
+            raise
         finally:
-            if getattr(self, "_history", None) is not history:  # also where training was interrupted
+            if getattr(self, "_history", None) is not history and not in_a_hurry:  # also after an error in a callback
                 self._calibrate(*windows.calibration_pairs())
 
     def _check_arguments(self):
