@@ -97,8 +97,8 @@ static int forks_safely(void) { return kmp_forks_safely(); } /* macOS: LLVM's */
 
 /* In a child only the thread that forked goes on. GNU OpenMP would wait there for that thread's helpers, forever; so
  * they end before the fork, and both processes start new ones when they need them. Helpers of other threads do not
- * matter: those threads are not in the child. Where the helpers cannot be ended, because this is an old runtime or the
- * fork comes from inside a parallel region, the child stays with one thread. */
+ * matter: those threads are not in the child. Where the helpers cannot be ended, because this is an old runtime, one
+ * that is told to leave forks alone, or the fork comes from inside a parallel region, the child has one thread. */
 static int child_is_safe;
 static void before_fork(void) {
     pthread_mutex_lock(&lock);
