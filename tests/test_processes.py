@@ -328,6 +328,7 @@ def test_import_in_a_subinterpreter():
 
 # ---- signals --------------------------------------------------------------------------------------------------------
 INTERRUPT = """
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have started the tests with Ctrl-C ignored
 sent = []
 def interrupt(after):
     def send():
