@@ -159,7 +159,8 @@ def answer(killed=False):
     return result
 """
 CLIENT = """
-import json, sys
+import json, sys, time
+n_workers = int(sys.argv[1])
 from billiard.exceptions import WorkerLostError
 from tasks import answer
 
@@ -169,8 +170,11 @@ def get(result):
     except WorkerLostError:
         return None
 
-burst = [answer.delay(killed=i == 10) for i in range(100)]
-json.dump([get(result) for result in burst], sys.stdout)
+answers, end = [], time.monotonic() + 30
+while not answers or (len({each["pid"] for each in answers if each}) <= n_workers and time.monotonic() < end):
+    burst = [answer.delay(killed=i == 10 and not answers) for i in range(100)]
+    answers += [get(result) for result in burst]
+json.dump(answers, sys.stdout)
 """
 
 
@@ -183,6 +187,10 @@ def test_celery(folder):
     command = [sys.executable, "-m", "celery", "--app", "tasks", "worker", "--include", "served"]
     with started([*command, "--concurrency", str(N_WORKERS)], **variables):
         client = subprocess.run(
-            [sys.executable, "-c", CLIENT], env=ENVIRONMENT | variables, stdout=subprocess.PIPE, timeout=60, check=True
+            [sys.executable, "-c", CLIENT, str(N_WORKERS)],
+            env=ENVIRONMENT | variables,
+            stdout=subprocess.PIPE,
+            timeout=60,
+            check=True,
         )
     assert_right(json.loads(client.stdout))
